@@ -1,0 +1,12 @@
+"""The one kind of error that a user can mend."""
+
+
+class UserError(Exception):
+    """A mistake in input, configuration or environment, told in one line: what, where, expected, how to mend.
+
+    Entry points print the message without a traceback and exit with code 2.
+    """
+
+
+class IntegrityError(UserError):
+    """A stored file is missing, added or changed against its checksums: nothing is loaded from it."""

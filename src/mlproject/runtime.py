@@ -1,0 +1,49 @@
+"""Device, threads and seeds: the few places where a run meets its machine."""
+
+import hashlib
+import os
+
+import torch
+
+from mlproject.errors import UserError
+
+
+def seed_for(seed: int, *keys: int | str) -> int:
+    """A stable 63-bit seed for one stream of one run.
+
+    Randomness keyed by counters (stream, step, index) has no hidden state: the step number is all that a resumed
+    run needs, and batches do not depend on how many processes draw them.
+    """
+    text = "\x1f".join(str(key) for key in (seed, *keys))
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") >> 1
+
+
+def torch_generator(seed: int, *keys: int | str) -> torch.Generator:
+    """A CPU generator at `seed_for(seed, *keys)`; drawn on the CPU, numbers are the same on every device."""
+    return torch.Generator().manual_seed(seed_for(seed, *keys))
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        UserError: CUDA is asked for and absent.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device; use --device cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def set_threads(threads: int) -> int:
+    """Give torch this many threads (0: every core this process may use) and return the number."""
+    count = threads or available_cores()
+    torch.set_num_threads(count)
+    return count
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -38,6 +38,7 @@ class RunConfig:
     threads: int = option("threads of torch and BLAS; 0 takes every core", minimum=0, maximum=1024)
     workers: int = option("processes that draw, decode or encode images; 0 takes every core", minimum=0, maximum=1024)
     reuse: bool = option("take a finished run with the same key instead of repeating its work")
+    dry_run: bool = option("print the resolved configuration and stop before the work")
 
 
 @dataclass(frozen=True)

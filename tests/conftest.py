@@ -1,0 +1,20 @@
+"""What every test shares: a quiet environment, few threads, and no state outside its temporary folder."""
+
+import os
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import pytest
+from hypothesis import settings
+
+# timings on a shared machine are noisy: Hypothesis judges results, not speed, and repeats the same examples
+settings.register_profile("project", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def no_inherited_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test never adopts the run or the store of whoever started pytest."""
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)

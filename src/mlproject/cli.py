@@ -119,7 +119,8 @@ def entry_point(
             click.option("--config", default="", metavar="FILE", help="YAML file over configs/default.yaml"),
         ]
         if len(own) > 1:
-            params.append(click.option("--seed", "seed_of_all", default="", metavar="INTEGER", help="seed of all stages"))
+            every = click.option("--seed", "seed_of_all", default="", metavar="INTEGER", help="seed of every stage")
+            params.append(every)
         for name, text in (references or {}).items():
             spellings = name.split("/")
             params.append(click.option(*[f"--{s}" for s in spellings], spellings[0], default="", help=text))

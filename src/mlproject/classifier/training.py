@@ -1,0 +1,236 @@
+"""Training the classifier: one loop over a fixed number of steps that keeps the best weights on validation.
+
+Everything random at a step is keyed by (seed, stream, step), so a run that was killed and started again with the same
+work folder continues from its last checkpoint and ends bit-identical to one that was not.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from timm.optim import param_groups_weight_decay
+from torch import nn
+
+from mlproject.classifier.inference import as_input, predict_logits, sigmoid
+from mlproject.classifier.network import GreyEfficientNet, build_classifier
+from mlproject.classifier.schedule import learning_rate, learning_stages, set_learning
+from mlproject.classifier.snapshot import Best, copy_weights, identity_of, resume, save_standing
+from mlproject.config import ClassifierConfig
+from mlproject.data.augment import augment_batch
+from mlproject.data.crops import Crops, empty_crops
+from mlproject.data.mix import MixedSource
+from mlproject.errors import UserError
+from mlproject.runtime import seed_for
+
+# Losses stay on the device and are fetched together: a fetch at every step would stall a GPU.
+REPORT_EVERY = 10
+VALIDATION_BATCH = 256
+
+Report = Callable[[int, dict[str, float]], None]
+ReportImage = Callable[[int, str, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """The network at its best validation step, in evaluation mode."""
+
+    module: GreyEfficientNet
+    config: ClassifierConfig
+    best_step: int
+    probabilities: np.ndarray  # float64 [n], of the validation crops in their order
+    history: list[dict[str, float]]  # for each validation: step, train.loss (mean since the last), val.auc, val.loss
+
+
+def train_classifier(
+    real: Crops | None,
+    synthetic: Crops | None,
+    validation: Crops,
+    config: ClassifierConfig,
+    *,
+    work_dir: Path,
+    device: torch.device,
+    report: Report,
+    report_image: ReportImage,
+    progress: Callable[[int], None] | None = None,
+) -> TrainedClassifier:
+    """Train on a mix of `real` and `synthetic` crops, or continue what `work_dir` holds of this training.
+
+    Args:
+        real, synthetic: training crops; one may be None where `config.mix` does without it.
+        validation: chooses the step whose weights are kept; never trained on.
+        work_dir: keeps the checkpoints.
+        report: takes (completed steps, values): `train.loss` and `train.learning_rate` of every step,
+            `train.images_per_second` now and then, `val.auc` and `val.loss` at each validation.
+        report_image: takes (step, name, uint8 [h, w]): the first augmented batch.
+        progress: takes the number of completed steps, first the one that the run starts from.
+
+    Raises:
+        UserError: the mix lacks its images, sizes differ, validation has one class, weights cannot be had, the work
+            folder belongs to another training, or the loss is not finite.
+    """
+    source = mixed_source(real, synthetic, validation, config)
+    weights_by_class = class_weights(source.label_shares(), config.class_weighting).to(device)
+
+    module = build_classifier(config).to(device).to(memory_format=torch.channels_last)
+    stages = module.stages()
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(module, config.weight_decay), lr=config.learning_rate)
+
+    folder = work_dir / "checkpoints"
+    identity = identity_of(config, real, synthetic, validation)
+    standing = resume(folder, module, optimizer, identity)
+    step = saved_step = standing.step
+    if progress is not None:
+        progress(step)
+
+    learning, pending, started = 0, [], time.perf_counter()
+    while step < config.steps:
+        # Which parts learn, and how fast
+        if learning != (now := learning_stages(step, config.freeze_steps, len(stages))):
+            learning = now
+            module.train()
+            set_learning(stages, learning)
+        rate = learning_rate(step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        # One batch, augmented
+        images, labels, _ = source.batch(step)
+        images = augment_batch(images, config.augment, seed_for(config.seed, "augment", step))
+        if step == 0:
+            report_image(0, "augmented_batch", tile(images))
+        inputs = as_input(images, device)
+        targets = torch.from_numpy(labels).to(device)
+
+        # One optimiser step; dropout draws from a fork of torch's generator at this step's own seed
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed_for(config.seed, "dropout", step))
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+                logits = module(inputs)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weight=weights_by_class[targets])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        pending.append((loss.detach(), rate))
+        step += 1
+        if progress is not None:
+            progress(step)
+
+        # Report, before a checkpoint says that these steps are done
+        validate = step == config.steps or step % config.eval_every == 0
+        save = step == config.steps or step % config.checkpoint_every == 0
+        if validate or save or len(pending) == REPORT_EVERY:
+            losses = torch.stack([value for value, _ in pending]).tolist()
+            first = step - len(losses) + 1
+            for number, value in enumerate(losses, start=first):
+                if not np.isfinite(value):
+                    raise _not_finite("the loss", number, folder, saved_step)
+            for number, (value, (_, used_rate)) in enumerate(zip(losses, pending, strict=True), start=first):
+                report(number, {"train.loss": value, "train.learning_rate": used_rate})
+            seconds = time.perf_counter() - started
+            report(step, {"train.images_per_second": len(losses) * config.batch_size / seconds})
+            standing.losses += losses
+            pending = []
+
+        # Validation
+        if validate:
+            scores = predict_logits(module, validation.images, device, VALIDATION_BATCH)
+            if not np.isfinite(scores).all():
+                raise _not_finite("a logit of the validation", step, folder, saved_step)
+            auc = float(roc_auc_score(validation.labels, scores))
+            validation_loss = log_loss(scores, validation.labels)
+            report(step, {"val.auc": auc, "val.loss": validation_loss})
+            standing.history.append(
+                {
+                    "step": step,
+                    "train.loss": float(np.mean(standing.losses)),
+                    "val.auc": auc,
+                    "val.loss": validation_loss,
+                }
+            )
+            standing.losses = []
+            if standing.best is None or standing.best.beaten_by(auc, validation_loss):
+                standing.best = Best(step, auc, validation_loss, sigmoid(scores), copy_weights(module))
+
+        # Checkpoint; a step with a finite loss can still break the weights, which must not replace good ones
+        if save:
+            if not all_finite(module):
+                raise _not_finite("a weight", step, folder, saved_step)
+            standing.step = saved_step = step
+            save_standing(folder, standing, module, optimizer, identity)
+        if not pending:
+            started = time.perf_counter()
+
+    best = standing.best
+    assert best is not None, "the last step validates"
+    module.load_state_dict(best.weights)
+    module.requires_grad_(True)
+    return TrainedClassifier(module.eval(), config, best.step, best.probabilities, standing.history)
+
+
+def mixed_source(
+    real: Crops | None, synthetic: Crops | None, validation: Crops, config: ClassifierConfig
+) -> MixedSource:
+    """The training batches of `config`, checked against the validation that will judge them.
+
+    Raises:
+        UserError: the mix lacks its images, sizes differ, or training or validation has one class only.
+    """
+    source = MixedSource(
+        empty_crops(validation.images.shape[1]) if real is None else real,
+        synthetic,
+        mix=config.mix,
+        synthetic_fraction=config.synthetic_fraction,
+        mix_mode=config.mix_mode,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    images, _, _ = source.batch(0)
+    size, expected = images.shape[1], validation.images.shape[1]
+    if size != expected:
+        raise UserError(f"training crops are {size} px and validation crops {expected} px; prepare both with one size")
+    if min(source.label_shares()) == 0:
+        raise UserError(f"training images (mix={config.mix}) are all of one class; a classifier needs both")
+    if len(np.unique(validation.labels)) != 2:
+        raise UserError(f"validation: all {len(validation)} images are of one class; the AUC needs both")
+    return source
+
+
+def class_weights(shares: tuple[float, float], weighting: str) -> torch.Tensor:
+    """Loss weights [normal, anomalous] for these expected shares of the two classes.
+
+    Balanced: 0.5 / share, so that both classes weigh the same in expectation and the mean weight is 1.
+    """
+    if weighting == "none":
+        return torch.ones(2)
+    return torch.tensor([0.5 / share for share in shares])
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of log(1 + exp(-z)) over images, z being the logit signed by the label; classes unweighted."""
+    return float(np.logaddexp(0.0, -logits * (2 * labels - 1)).mean())
+
+
+def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
+    """uint8 [n, h, w] as one picture, row by row, the rest of the last row black."""
+    rows = -(-len(images) // columns)
+    blank = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    grid = np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:])
+    return grid.transpose(0, 2, 1, 3).reshape(rows * images.shape[1], columns * images.shape[2])
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Whether every parameter and buffer is finite."""
+    return all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values())
+
+
+def _not_finite(what: str, step: int, folder: Path, saved_step: int) -> UserError:
+    kept = f"the last good checkpoint is step {saved_step} in {folder}" if saved_step else "no checkpoint was written"
+    return UserError(
+        f"classifier: {what} is not finite at step {step}; {kept}; "
+        "lower classifier.learning_rate, or use precision=fp32"
+    )

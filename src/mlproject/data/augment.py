@@ -1,0 +1,90 @@
+"""Augmentation of training crops with Albumentations, deterministic in a seed.
+
+The usual list of a photo recipe, item by item, for grey ultrasound:
+
+- horizontal flip: kept. The fetus lies either way round.
+- vertical flip, rotation by 90 degrees or more: left out. Depth runs down the image: attenuation, shadow and
+  enhancement lie below their cause, and speckle is longer across the beam than along it.
+- small shift, scale and rotation: kept, with mirrored borders. Scale stays within 8 %, because the thickness of the
+  translucency in pixels is what the label is about.
+- brightness, contrast, gamma: kept. They are the machine's gain and grey map.
+- multiplicative noise: kept, mild and pixel by pixel, the nearest to speckle after log compression.
+- Gaussian noise, blur: in `seed` only and mild; blur widens thin bright lines, which are the translucency's walls.
+- elastic deformation: in `seed` only and mild; a strong one bends the walls apart and with them the label.
+- coarse dropout: in `seed` only, one small patch, like a shadow; a patch over the translucency removes the label.
+- hue, saturation, channel shuffling, RGB shift, grey conversion: left out. A grey image has no colour.
+- random crop with resizing: left out. It changes the scale at random.
+"""
+
+import functools
+import os
+
+# the library asks the network for a newer version of itself at import, unless told not to
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+
+PIPELINES = ("none", "light", "seed")
+
+
+def pipeline(name: str) -> A.Compose:
+    """The transforms of one name, for uint8 [height, width, 1] images.
+
+    Raises:
+        ValueError: an unknown name; the configuration refuses it earlier.
+    """
+    if name not in PIPELINES:
+        raise ValueError(f"augment {name!r} is none of {', '.join(PIPELINES)}")
+    transforms: list[A.BasicTransform] = []
+    if name != "none":
+        transforms += [
+            A.HorizontalFlip(p=0.5),
+            A.Affine(
+                translate_percent={"x": (-0.06, 0.06), "y": (-0.06, 0.06)},
+                scale=(0.92, 1.08),
+                rotate=(-8, 8),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=0.7,
+            ),
+            A.RandomBrightnessContrast(brightness_limit=0.12, contrast_limit=0.15, p=0.5),
+            A.RandomGamma(gamma_limit=(85, 118), p=0.3),
+            A.MultiplicativeNoise(multiplier=(0.92, 1.08), elementwise=True, p=0.3),
+        ]
+    if name == "seed":
+        transforms += [
+            A.GaussNoise(std_range=(0.01, 0.03), p=0.2),
+            A.GaussianBlur(blur_limit=(3, 3), p=0.1),
+            A.ElasticTransform(alpha=8, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.2),
+            A.CoarseDropout(
+                num_holes_range=(1, 1), hole_height_range=(0.08, 0.16), hole_width_range=(0.08, 0.16), fill=0, p=0.2
+            ),
+        ]
+    return A.Compose(transforms)
+
+
+@functools.cache
+def _shared(name: str) -> A.Compose:
+    # one per process; augment_batch seeds it anew each time, so nothing is carried over
+    return pipeline(name)
+
+
+def augment_batch(images: np.ndarray, name: str, seed: int) -> np.ndarray:
+    """Augment a batch; the same images, name and seed give the same result.
+
+    Args:
+        images: uint8 [n, height, width]; not changed.
+        name: none, light or seed.
+        seed: of this batch, such as `seed_for(config.seed, "augment", step)`.
+
+    Returns:
+        uint8 [n, height, width].
+    """
+    assert images.dtype == np.uint8
+    assert images.ndim == 3
+    if name == "none" or len(images) == 0:
+        return images.copy()
+    transform = _shared(name)
+    transform.set_random_seed(seed % 2**32)
+    return np.stack([transform(image=image[:, :, None])["image"][:, :, 0] for image in images])

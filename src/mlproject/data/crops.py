@@ -1,0 +1,175 @@
+"""Crops: what the models see, cut once from the frames and held in memory."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mlproject.data.checks import BOX, SPLITS
+from mlproject.data.images import read_grey
+from mlproject.data.manifest import DataSet
+from mlproject.errors import UserError
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of one split, row for row.
+
+    Attributes:
+        images: uint8 [n, size, size], cut, resized and equalised.
+        labels: int64 [n], 0 normal, 1 anomalous.
+        subjects: str [n].
+        paths: str [n], relative to the data set's folder.
+        sites: str [n], "" where unknown.
+        boxes: float32 [n, 4], h_min, w_min, h_max, w_max in pixels of the frame, NaN where absent.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    subjects: np.ndarray
+    paths: np.ndarray
+    sites: np.ndarray
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: np.ndarray) -> "Crops":
+        """The rows of a boolean mask or an index array, in its order."""
+        return Crops(
+            self.images[rows],
+            self.labels[rows],
+            self.subjects[rows],
+            self.paths[rows],
+            self.sites[rows],
+            self.boxes[rows],
+        )
+
+
+def empty_crops(size: int) -> Crops:
+    """No crops of side `size`: the real part of a purely synthetic mix."""
+    text = np.zeros(0, dtype=str)
+    return Crops(
+        np.zeros((0, size, size), dtype=np.uint8),
+        np.zeros(0, dtype=np.int64),
+        text,
+        text,
+        text,
+        np.zeros((0, 4), dtype=np.float32),
+    )
+
+
+def cut_crop(image: np.ndarray, box: np.ndarray | None, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """Cut, resize and equalise one frame.
+
+    `crop: square` takes a window of `window_px` around the box's centre, at the frame's own scale; at the border it
+    is shifted inward, and a frame smaller than the window is mirrored at its edges. `crop: box` takes the box alone
+    and stretches it, which leaks its height. Without a box either takes the largest centred square of the frame.
+
+    Args:
+        image: uint8 [height, width].
+        box: h_min, w_min, h_max, w_max in pixels (maximum exclusive); None or NaN where there is none.
+        preprocessing: crop, window_px, size, clahe_clip (0: no CLAHE), clahe_tiles; with `applied` true the image is
+            a crop already and is taken as it is.
+
+    Returns:
+        uint8 [size, size].
+
+    Raises:
+        UserError: an applied crop of another size; a box that holds no pixel of the image.
+    """
+    size = int(preprocessing["size"])
+    if preprocessing.get("applied"):
+        if image.shape != (size, size):
+            raise UserError(f"a prepared crop is {image.shape[0]}x{image.shape[1]} pixels, expected {size}x{size}")
+        return image
+    if box is None or np.isnan(box).any():
+        side = min(image.shape)
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        cut = image[top : top + side, left : left + side]
+    elif preprocessing["crop"] == "box":
+        h_min, w_min, h_max, w_max = (int(side) for side in box)
+        cut = image[max(h_min, 0) : max(h_max, 0), max(w_min, 0) : max(w_max, 0)]
+        if cut.size == 0:
+            raise UserError(
+                f"box h {h_min}-{h_max}, w {w_min}-{w_max} holds no pixel of an image of "
+                f"{image.shape[0]}x{image.shape[1]} (height x width)"
+            )
+    else:
+        cut = _window(image, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, int(preprocessing["window_px"]))
+    crop = _resize(cut, size)
+    if preprocessing["clahe_clip"] > 0:
+        tiles = int(preprocessing["clahe_tiles"])
+        crop = cv2.createCLAHE(float(preprocessing["clahe_clip"]), (tiles, tiles)).apply(crop)
+    return crop
+
+
+def _window(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> np.ndarray:
+    missing = [max(0, side - length) for length in image.shape]
+    before = [(count + 1) // 2 for count in missing]
+    if any(missing):
+        image = cv2.copyMakeBorder(
+            image,
+            before[0],
+            missing[0] - before[0],
+            before[1],
+            missing[1] - before[1],
+            cv2.BORDER_REFLECT_101,
+        )
+    top, left = (
+        int(np.clip(round(float(centre) + margin - side / 2), 0, length - side))
+        for centre, margin, length in zip((centre_h, centre_w), before, image.shape, strict=True)
+    )
+    return image[top : top + side, left : left + side]
+
+
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    # each axis on its own: a flat box shrinks across and grows down, and area averaging is only for shrinking
+    for axis in (0, 1):
+        length = image.shape[axis]
+        if length != size:
+            width, height = (image.shape[1], size) if axis == 0 else (size, image.shape[0])
+            interpolation = cv2.INTER_AREA if length > size else cv2.INTER_LINEAR
+            image = cv2.resize(image, (width, height), interpolation=interpolation)
+    return np.ascontiguousarray(image)
+
+
+def load_crops(dataset: DataSet, split: str, *, workers: int = 0) -> Crops:
+    """Decode and cut every image of one split, in the manifest's order.
+
+    Args:
+        dataset: a loaded data set; its `preprocessing` says how crops are cut.
+        split: train, val or test.
+        workers: threads; 0 takes every core.
+
+    Raises:
+        UserError: the split has no images; an image that is not the prepared crop it claims to be.
+    """
+    assert split in SPLITS
+    rows = dataset.rows(split)
+    if rows.empty:
+        raise UserError(f"data set {dataset.name}: split {split} has no images")
+    boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    if BOX[0] in rows:
+        boxes[:] = rows[list(BOX)].to_numpy(dtype=np.float32, na_value=np.nan)
+
+    def cut(pair: tuple[str, np.ndarray]) -> np.ndarray:
+        path, box = pair
+        try:
+            return cut_crop(read_grey(dataset.root / path, path), box, dataset.preprocessing)
+        except UserError as error:
+            raise UserError(f"data set {dataset.name}, image {path}: {error}") from None
+
+    with ThreadPoolExecutor(workers or None) as pool:
+        images = list(pool.map(cut, zip(rows["image_path"], boxes, strict=True)))
+    return Crops(
+        images=np.stack(images),
+        labels=rows["label"].to_numpy(dtype=np.int64),
+        subjects=np.array(rows["subject_id"].tolist(), dtype=str),
+        paths=np.array(rows["image_path"].tolist(), dtype=str),
+        sites=np.array(rows["site"].tolist() if "site" in rows else [""] * len(rows), dtype=str),
+        boxes=boxes,
+    )

@@ -1,0 +1,89 @@
+"""Image files in and out: one decoder for importing, training and serving, so that all see the same grey levels."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mlproject.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def decode_grey(content: bytes, where: str) -> np.ndarray:
+    """The image in `content` as uint8 [height, width].
+
+    Colour becomes luma (ITU-R 601), alpha is dropped, of several frames the first counts. 16-bit grey is scaled by
+    its full range, 65535 -> 255, never by the image's own range, which would change grey levels from image to image.
+
+    Args:
+        content: bytes of a PNG, JPEG, BMP or TIFF file.
+        where: name of the file in messages.
+
+    Raises:
+        UserError: empty, truncated or no such image; floating-point pixels; 16-bit pixels that use less than a
+            sixteenth of their range (12 bits in 16), which full-range scaling would turn black.
+    """
+    if not content:
+        raise UserError(f"{where}: the file is empty (0 bytes); copy it again")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split()).replace(repr(content[:0]), "")
+        reason = "no PNG, JPEG, BMP or TIFF" if "cannot identify" in reason else reason
+        raise UserError(f"{where}: cannot be read as an image ({reason}); copy it again or leave it out") from None
+    if image.mode == "F":
+        raise UserError(f"{where}: floating-point pixels; convert it to 8-bit grey")
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).astype(np.int64)
+        brightest = int(deep.max())
+        if deep.min() < 0 or brightest > 65535:
+            raise UserError(f"{where}: 32-bit pixels; convert it to 8-bit grey")
+        if brightest < 4096:
+            raise UserError(
+                f"{where}: 16-bit pixels that reach {brightest} of 65535; convert it to 8-bit grey with the window "
+                "you intend"
+            )
+        return ((deep + 128) // 257).astype(np.uint8)
+    if image.mode != "L":
+        # a palette with transparency goes through RGB, so that alpha is dropped and not blended
+        image = image.convert("RGB").convert("L")
+    return np.array(image, dtype=np.uint8)
+
+
+def read_grey(path: str | Path, where: str | None = None) -> np.ndarray:
+    """`decode_grey` of a file; `where` defaults to its path.
+
+    Raises:
+        UserError: the file cannot be opened, and all that `decode_grey` refuses.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{where or path}: cannot be opened ({error.strerror or error})") from None
+    return decode_grey(content, where or str(path))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """uint8 [height, width] as PNG bytes at its true grey levels; compression 1, which is fast and lossless."""
+    assert image.dtype == np.uint8
+    assert image.ndim == 2
+    done, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert done
+    return content.tobytes()
+
+
+def grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """uint8 [n, size, size] side by side in rows of `columns`, as one uint8 picture [height, width]."""
+    n, height, width = images.shape
+    rows = -(-n // columns)
+    picture = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), 255, dtype=np.uint8)
+    for number, image in enumerate(images):
+        top = gap + (number // columns) * (height + gap)
+        left = gap + (number % columns) * (width + gap)
+        picture[top : top + height, left : left + width] = image
+    return picture

@@ -1,0 +1,109 @@
+"""Grids of images: as one array, and as figures with a label for each row."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlproject.errors import UserError
+from mlproject.evaluation.figures import CLASS_NAMES, INK, new_figure
+
+GAP_PX = 2
+GAP_GREY = 255
+
+
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images side by side, row after row, as one image.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        columns: images in a row; the rest of the last row stays white.
+
+    Returns:
+        uint8 [rows, columns] of images with a white gap of 2 px between them. Grey levels are kept as they are.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images) or columns < 1:
+        raise UserError(
+            f"image grid: got {images.dtype} of shape {images.shape} in {columns} columns; expected at least one uint8 "
+            "image and one column"
+        )
+    count, height, width = images.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    shape = (rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, *images.shape[3:])
+    grid = np.full(shape, GAP_GREY, dtype=np.uint8)
+    for position, image in enumerate(images):
+        top, left = (position // columns) * (height + GAP_PX), (position % columns) * (width + GAP_PX)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _shown_at(image: np.ndarray, width_px: int) -> np.ndarray:
+    """The image enlarged by a whole number, at most to `width_px`: pixels stay squares of their own grey."""
+    factor = max(1, width_px // image.shape[1])
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def labelled_grid_figure(rows: Mapping[str, np.ndarray], columns: int = 8, title: str = "") -> Figure:
+    """Images under a label for each group, at their true grey levels and at a whole-number scale.
+
+    Args:
+        rows: {label: uint8 [n, height, width]}; a group takes as many lines as it needs.
+        columns: images in a line.
+        title: above the grid.
+    """
+    grids = {name: _shown_at(image_grid(images, columns), 1100) for name, images in rows.items() if len(images)}
+    if not grids:
+        raise UserError("image grid: no images in any row; expected at least one")
+    label_px, title_px, width_px = 28, 40 if title else 8, 800
+    height_px = title_px + sum(grid.shape[0] + label_px for grid in grids.values()) + 8
+    width_px = max(width_px, 40 + max(grid.shape[1] for grid in grids.values()))
+    figure = new_figure(width_px, height_px)
+    figure.set_layout_engine("none")
+    if title:
+        figure.text(20 / width_px, 1 - 14 / height_px, title, fontsize=14, color=INK, va="top")
+    top = title_px
+    for name, grid in grids.items():
+        figure.text(20 / width_px, 1 - (top + 5) / height_px, name, fontsize=12, color=INK, va="top")
+        top += label_px
+        # an axes of exactly the grid's size: one grid pixel is one figure pixel, nothing is resampled
+        box = (
+            20 / width_px,
+            1 - (top + grid.shape[0]) / height_px,
+            grid.shape[1] / width_px,
+            grid.shape[0] / height_px,
+        )
+        axes = figure.add_axes(box)
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        top += grid.shape[0]
+    return figure
+
+
+def real_beside_synthetic_figure(
+    real: np.ndarray,
+    real_labels: np.ndarray,
+    synthetic: np.ndarray,
+    synthetic_labels: np.ndarray,
+    class_names: Sequence[str] = CLASS_NAMES,
+    columns: int = 8,
+    lines: int = 2,
+    title: str = "",
+) -> Figure:
+    """For each class the first real images, and under them the first synthetic ones, without choosing among them.
+
+    Args:
+        real: uint8 [n, height, width].
+        real_labels: index into `class_names`, [n].
+        synthetic: uint8 [m, height, width].
+        synthetic_labels: class asked for, [m].
+        columns: images in a line.
+        lines: lines of each group.
+        title: above the grid.
+    """
+    rows = {}
+    for label, name in enumerate(class_names):
+        rows[f"{name}, real"] = real[np.asarray(real_labels) == label][: columns * lines]
+        rows[f"{name}, synthetic"] = synthetic[np.asarray(synthetic_labels) == label][: columns * lines]
+    return labelled_grid_figure(rows, columns, title)

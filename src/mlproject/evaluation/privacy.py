@@ -1,0 +1,293 @@
+"""Does a generator hand out its training images? Distances, authenticity, a membership attack, and their controls.
+
+All take features [n, d] (flattened pixels or a network's), training images, hold-out images of other subjects that
+the generator never saw, and synthetic images. What is close is decided by the hold-out set, never by a fixed number.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlproject.errors import UserError
+from mlproject.evaluation.distribution import require_features
+from mlproject.evaluation.intervals import Interval, auc_interval, wilson_interval
+
+MINIMUM_SYNTHETIC = 50
+MINIMUM_SUBJECTS = 10
+ATTACK_BOUND = 0.55
+COPY_RATIO = 0.5
+CONTROL_MARGIN = 1.5
+PLANTED_SHARE = 0.01
+PLANTED_NOISE = 0.01
+RULE = (
+    "failed: a synthetic image is a copy (its distance to the nearest training image is below {ratio:g} of that to the "
+    "nearest hold-out image, and beyond what hold-out images show among themselves), or the membership attack's AUC is "
+    "above chance by its lower bound and above {bound:g} by its upper bound. undecided: the attack's upper bound is "
+    "above {bound:g}, its control is not at chance, or planted copies are missed. passed: otherwise"
+)
+
+
+def nearest(
+    queries: np.ndarray,
+    references: np.ndarray,
+    query_subjects: np.ndarray | None = None,
+    reference_subjects: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Euclidean distance to the nearest reference, [n], and its index, [n].
+
+    With subjects of both, references of the query's own subject do not count; without any left, the distance is
+    infinite.
+    """
+    # around a common centre, so that squares of large means do not swallow small distances
+    centre = references.mean(axis=0, dtype=np.float64)
+    queries, references = queries - centre, references - centre
+    squares = (references**2).sum(axis=1)
+    distances, indices = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), 512):
+        part = queries[start : start + 512]
+        # |q|² is the same for all references of a query and plays no part in the choice
+        relative = squares - 2 * part @ references.T
+        if query_subjects is not None and reference_subjects is not None:
+            relative[query_subjects[start : start + 512, None] == reference_subjects] = np.inf
+        chosen = relative.argmin(axis=1)
+        exact = np.sqrt(((part - references[chosen]) ** 2).sum(axis=1))
+        reachable = np.isfinite(relative[np.arange(len(part)), chosen])
+        distances[start : start + 512] = np.where(reachable, exact, np.inf)
+        indices[start : start + 512] = chosen
+    return distances, indices
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, where 0 / 0 is 1: a blank image that is in both sets tells nothing."""
+    both_zero = (above == 0) & (below == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(both_zero, 1.0, above / below)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Nearest training images of the synthetic ones, and which are too near."""
+
+    to_train: np.ndarray  # distance of each synthetic image to its nearest training image, [m]
+    train_index: np.ndarray  # which one that is, [m]
+    ratio: np.ndarray  # that distance over the distance to the nearest hold-out image, [m]
+    hold_out_to_train: np.ndarray  # the same distance of hold-out images, [h]
+    hold_out_ratio: np.ndarray  # over the distance to the nearest hold-out image of another subject, [h]
+    threshold: float  # a synthetic image of a lower ratio is a copy
+    copies: np.ndarray  # indices of synthetic images that are copies, nearest first
+
+    def closest_pairs(self, count: int) -> list[tuple[int, int]]:
+        """(synthetic, training) indices of the pairs of lowest ratio, for a gallery."""
+        order = np.lexsort((self.to_train, self.ratio))[:count]
+        return [(int(index), int(self.train_index[index])) for index in order]
+
+
+def find_copies(
+    train: np.ndarray, hold_out: np.ndarray, hold_out_subjects: np.ndarray, synthetic: np.ndarray
+) -> Copies:
+    """Synthetic images nearer to a training image than independence explains.
+
+    A synthetic image that knows nothing of the training set is about as near to it as to the hold-out set, however
+    plain it is; a copy is not. Hold-out images are independent by construction, so the same ratio on them, each
+    against hold-out images of other subjects, shows its spread. The threshold is the lower of `COPY_RATIO` and the
+    control's lowest ratio to the power `CONTROL_MARGIN`: half as far again from 1, on a logarithmic scale, as any of
+    the control. In many dimensions ratios stay near 1 and the first decides; in few the second does.
+    """
+    to_train, train_index = nearest(synthetic, train)
+    ratio = _ratio(to_train, nearest(synthetic, hold_out)[0])
+    hold_out_to_train, _ = nearest(hold_out, train)
+    others, _ = nearest(hold_out, hold_out, hold_out_subjects, hold_out_subjects)
+    hold_out_ratio = _ratio(hold_out_to_train, others)
+    threshold = float(min(COPY_RATIO, hold_out_ratio.min() ** CONTROL_MARGIN))
+    # distance 0 is a copy whatever the control says
+    found = np.flatnonzero((ratio < threshold) | (ratio == 0))
+    copies = found[np.argsort(ratio[found], kind="stable")]
+    return Copies(to_train, train_index, ratio, hold_out_to_train, hold_out_ratio, threshold, copies)
+
+
+def authenticity(train: np.ndarray, train_subjects: np.ndarray, samples: np.ndarray, level: float) -> Interval:
+    """Share of samples that are farther from their nearest training image than that is from other subjects' images.
+
+    Alaa et al. 2022 (ICML), with neighbours of other subjects only. About one half for an independent sample, 0 for
+    copies; smooth images are near to everything and lower it without any copying, so it is reported beside the same
+    figure of the hold-out images and decides nothing.
+    """
+    distance, index = nearest(samples, train)
+    own, _ = nearest(train, train, train_subjects, train_subjects)
+    return wilson_interval(int((distance > own[index]).sum()), len(samples), level)
+
+
+def membership_attack(
+    members: np.ndarray,
+    member_subjects: np.ndarray,
+    others: np.ndarray,
+    other_subjects: np.ndarray,
+    released: np.ndarray,
+    *,
+    draws: int,
+    level: float,
+    seed: int,
+) -> Interval:
+    """AUC with which distances to the released images tell members from others; chance is 0.5.
+
+    The attacker calls an image a member when a released image is near, measured against its nearest real image of
+    another subject, so that plain images do not look like members (the calibration of Watson et al. 2022, ICLR). The
+    interval is a bootstrap by subject.
+    """
+    candidates = np.concatenate([members, others])
+    subjects = np.concatenate(
+        [[f"member {name}" for name in member_subjects], [f"other {name}" for name in other_subjects]]
+    )
+    distance, _ = nearest(candidates, released)
+    usual, _ = nearest(candidates, candidates, subjects, subjects)
+    labels = np.repeat([1, 0], [len(members), len(others)])
+    # a zero distance to other subjects' images means duplicates; finite numbers keep the ranks defined
+    scores = -np.nan_to_num(_ratio(distance, usual), posinf=np.finfo(float).max)
+    return auc_interval(labels, scores, subjects, draws, level, seed)
+
+
+def plant_copies(
+    synthetic: np.ndarray, train: np.ndarray, share: float, seed: int, noise: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The positive control: synthetic images of which a share are training images.
+
+    Args:
+        synthetic: [m, d]; stays as it is.
+        train: [n, d].
+        share: of synthetic images that are replaced, at least one.
+        seed: of the choice and the noise.
+        noise: standard deviation of what is added to a copy, as a share of each feature's own.
+
+    Returns:
+        The changed copy of `synthetic`, and the indices of the planted ones.
+    """
+    generator = np.random.default_rng(seed)
+    count = max(1, round(share * len(synthetic)))
+    where = np.sort(generator.choice(len(synthetic), count, replace=False))
+    planted = np.array(synthetic, dtype=np.float64)
+    copies = np.asarray(train, dtype=np.float64)[generator.choice(len(train), count, replace=count > len(train))]
+    planted[where] = copies + noise * train.std(axis=0) * generator.standard_normal(copies.shape)
+    return planted, where
+
+
+def _halves(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    names, index = np.unique(subjects, return_inverse=True)
+    first = np.random.default_rng(seed).permuted(np.arange(len(names)) < len(names) // 2)[index]
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    finite = values[np.isfinite(values)]
+    return {name: float(np.quantile(finite, q)) for name, q in (("minimum", 0), ("p01", 0.01), ("median", 0.5))}
+
+
+def privacy_audit(
+    train: np.ndarray,
+    train_subjects: np.ndarray,
+    hold_out: np.ndarray,
+    hold_out_subjects: np.ndarray,
+    synthetic: np.ndarray,
+    *,
+    draws: int,
+    level: float,
+    seed: int,
+    attack_bound: float = ATTACK_BOUND,
+    pairs: int = 16,
+) -> dict[str, Any]:
+    """All of it, with a verdict, ready for JSON.
+
+    Args:
+        train: features of the training images, [n, d].
+        train_subjects: [n].
+        hold_out: features of other subjects' images, from the same source, [h, d].
+        hold_out_subjects: [h].
+        synthetic: features of synthetic images, [m, d].
+        draws: bootstrap draws.
+        level: confidence level; the attack's bounds are each one-sided at this level.
+        seed: of the bootstrap, the planted copies and the control's halves.
+        attack_bound: highest tolerated upper bound of the attack's AUC.
+        pairs: closest pairs that are listed.
+
+    Returns:
+        `verdict` (passed, failed, undecided), `passed`, `reasons`, `rule`, `numbers`, `closest_pairs` (synthetic,
+        training). The attack's control puts one half of the hold-out set in place of the synthetic images and attacks
+        with the other half as non-members: it is at chance when training and hold-out images are alike otherwise.
+
+    Raises:
+        UserError: too few images or subjects, or a subject on both sides.
+    """
+    train, hold_out, synthetic = (
+        np.asarray(array, dtype=np.float64).reshape(len(array), -1) for array in (train, hold_out, synthetic)
+    )
+    train_subjects, hold_out_subjects = np.asarray(train_subjects), np.asarray(hold_out_subjects)
+    require_features("privacy audit", MINIMUM_SYNTHETIC, synthetic=synthetic)
+    require_features("privacy audit", MINIMUM_SUBJECTS, train=train, hold_out=hold_out, synthetic=synthetic)
+    for name, subjects in (("training", train_subjects), ("hold-out", hold_out_subjects)):
+        if len(np.unique(subjects)) < MINIMUM_SUBJECTS:
+            raise UserError(
+                f"privacy audit: {len(np.unique(subjects))} {name} subjects; at least {MINIMUM_SUBJECTS} are needed"
+            )
+    shared = sorted(set(train_subjects.tolist()) & set(hold_out_subjects.tolist()))
+    if shared:
+        raise UserError(
+            f"privacy audit: {len(shared)} subjects are in training and hold-out ({', '.join(map(str, shared[:3]))}); "
+            "the hold-out set must be of other subjects"
+        )
+    found = find_copies(train, hold_out, hold_out_subjects, synthetic)
+    planted, where = plant_copies(synthetic, train, PLANTED_SHARE, seed, PLANTED_NOISE)
+    planted_found = np.isin(where, find_copies(train, hold_out, hold_out_subjects, planted).copies).sum()
+    one_sided = 2 * level - 1  # both tails of an interval at this level hold 1 - level each
+    options: dict[str, Any] = {"draws": draws, "level": one_sided, "seed": seed}
+    attack = membership_attack(train, train_subjects, hold_out, hold_out_subjects, synthetic, **options)
+    first, second = _halves(hold_out_subjects, seed)
+    control = membership_attack(
+        train, train_subjects, hold_out[first], hold_out_subjects[first], hold_out[second], **options
+    )
+
+    failed, undecided = [], []
+    if len(found.copies):
+        failed.append(f"{len(found.copies)} of {len(synthetic)} synthetic images are copies of training images")
+    if attack.high > attack_bound:
+        above = f"the attack's AUC is {attack.value:.3f}, its upper bound {attack.high:.3f} is above {attack_bound:g}"
+        if attack.low > 0.5:
+            failed.append(f"{above} and its lower bound {attack.low:.3f} above chance")
+        else:
+            undecided.append(f"{above}: more hold-out subjects would narrow it")
+    if not control.low <= 0.5 <= control.high:
+        undecided.append(
+            f"the control's AUC is {control.value:.3f} [{control.low:.3f}, {control.high:.3f}]: training and hold-out "
+            "images differ without any generator"
+        )
+    if planted_found < len(where):
+        undecided.append(
+            f"{planted_found} of {len(where)} planted copies were found: these features, or near-copies between training and hold-out, hide copies"
+        )
+    verdict = "failed" if failed else "undecided" if undecided else "passed"
+    synthetic_authenticity = authenticity(train, train_subjects, synthetic, level)
+    hold_out_authenticity = authenticity(train, train_subjects, hold_out, level)
+    return {
+        "verdict": verdict,
+        "passed": verdict == "passed",
+        "reasons": failed + undecided,
+        "rule": RULE.format(ratio=COPY_RATIO, bound=attack_bound),
+        "numbers": {
+            "synthetic": len(synthetic),
+            "train": len(train),
+            "hold_out": len(hold_out),
+            "level": level,
+            "copies": len(found.copies),
+            "copy_threshold": found.threshold,
+            "distance_synthetic_to_train": _quantiles(found.to_train),
+            "distance_hold_out_to_train": _quantiles(found.hold_out_to_train),
+            "ratio_synthetic": _quantiles(found.ratio),
+            "ratio_hold_out": _quantiles(found.hold_out_ratio),
+            "authenticity": vars(synthetic_authenticity),
+            "authenticity_hold_out": vars(hold_out_authenticity),
+            "attack_auc": vars(attack),
+            "attack_auc_control": vars(control),
+            "planted": len(where),
+            "planted_found": int(planted_found),
+        },
+        "closest_pairs": found.closest_pairs(pairs),
+    }

@@ -1,0 +1,244 @@
+"""Conditional generators and critics: `dcgan`, the seed's, and `compact`, which a laptop trains in minutes.
+
+Every generator is `generator(inputs [n, inputs_size], labels int64 [n]) -> [n, 1, size, size]` in [-1, 1]: the random
+inputs hold everything that is drawn, the latent vector first and then the noise planes, so that whoever owns the
+random numbers owns the image. Every critic is `critic(images, labels) -> [n]`, unbounded.
+"""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlproject.errors import UserError
+
+LEAK = 0.2
+
+
+def halvings(size: int) -> int:
+    """How often `size` halves on its way down to a 4x4 map.
+
+    Raises:
+        UserError: the side is not a power of two from 16 to 512.
+    """
+    if size not in (16, 32, 64, 128, 256, 512):
+        raise UserError(f"data.size: {size} does not fit the GAN, which doubles a 4x4 map; use 16, 32, 64, 128, ...")
+    return int(math.log2(size)) - 2
+
+
+def build_networks(
+    architecture: str, *, size: int, latent_dim: int, base_channels: int, n_classes: int = 2
+) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic of an architecture, with freshly drawn weights from torch's global state.
+
+    `training.train_gan` forks that state and seeds it, so that nothing outside sees the draw.
+
+    Raises:
+        UserError: unknown architecture or unusable size.
+    """
+    if architecture == "dcgan":
+        return (
+            DcganGenerator(size, latent_dim, base_channels, n_classes),
+            DcganCritic(size, base_channels, n_classes),
+        )
+    if architecture == "compact":
+        return (
+            CompactGenerator(size, latent_dim, base_channels, n_classes),
+            CompactCritic(size, base_channels, n_classes),
+        )
+    raise UserError(f"gan.architecture: {architecture!r} is unknown; use dcgan or compact")
+
+
+def label_planes(labels: Tensor, n_classes: int, like: Tensor) -> Tensor:
+    """The one-hot label as constant planes [n, n_classes, height, width] with the dtype and size of `like`."""
+    one_hot = F.one_hot(labels, n_classes).to(like.dtype)
+    return one_hot[:, :, None, None].expand(-1, -1, like.shape[2], like.shape[3])
+
+
+class DcganGenerator(nn.Module):
+    """Radford et al. 2016, conditioned by a one-hot label beside the latent vector; batch norm, tanh."""
+
+    def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.inputs_size = latent_dim
+        self.n_classes = n_classes
+        stages = halvings(size)
+        widths = [base_channels * 2 ** (stages - 1 - index) for index in range(stages)]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent_dim + n_classes, widths[0], 4, 1, 0, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        ]
+        for before, after in itertools.pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        layers.append(nn.ConvTranspose2d(widths[-1], 1, 4, 2, 1))
+        self.layers = nn.Sequential(*layers)
+        _draw_dcgan_weights(self)
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        condition = F.one_hot(labels, self.n_classes).to(inputs.dtype)
+        seed_map = torch.cat([inputs, condition], dim=1)[:, :, None, None]
+        return torch.tanh(self.layers(seed_map).float())
+
+
+class DcganCritic(nn.Module):
+    """Strided convolutions with group norm (batch norm would tie the images that the penalty treats one by one)."""
+
+    def __init__(self, size: int, base_channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        widths = [base_channels * 2**index for index in range(halvings(size))]
+        layers: list[nn.Module] = [nn.Conv2d(1 + n_classes, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK, inplace=True)]
+        for before, after in itertools.pairwise(widths):
+            layers += [
+                nn.Conv2d(before, after, 4, 2, 1, bias=False),
+                nn.GroupNorm(math.gcd(8, after), after),
+                nn.LeakyReLU(LEAK, inplace=True),
+            ]
+        layers.append(nn.Conv2d(widths[-1], 1, 4, 1, 0))
+        self.layers = nn.Sequential(*layers)
+        _draw_dcgan_weights(self)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        planes = label_planes(labels, self.n_classes, images)
+        return self.layers(torch.cat([images, planes], dim=1)).float().flatten()
+
+
+def _draw_dcgan_weights(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class ModulatedStage(nn.Module):
+    """Noise plane, channel norm of each pixel, then scale and shift from latent vector and label, leaky ReLU.
+
+    The norm is over channels alone: no statistic is shared between images or pixels, and one fused kernel computes it.
+    The noise comes after the convolution with a strength per channel (Karras et al. 2019): the layer above turns it
+    into speckle, which a latent vector is too small to hold.
+    """
+
+    def __init__(self, channels: int, style_dim: int, normalise: bool) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.noise_strength = nn.Parameter(torch.full((channels,), 0.1))
+        self.style = nn.Linear(style_dim, 2 * channels)
+        with torch.no_grad():
+            self.style.weight.mul_(0.5)
+            self.style.bias.zero_()
+
+    def forward(self, maps: Tensor, noise: Tensor, style: Tensor) -> Tensor:
+        maps = torch.addcmul(maps, noise.to(maps.dtype), self.noise_strength.to(maps.dtype)[None, :, None, None])
+        if self.normalise:
+            # channels last in memory, so that the norm runs over contiguous numbers
+            maps = F.layer_norm(maps.permute(0, 2, 3, 1), (maps.shape[1],)).permute(0, 3, 1, 2)
+        scale, shift = self.style(style).to(maps.dtype)[:, :, None, None].chunk(2, dim=1)
+        return F.leaky_relu(torch.addcmul(shift, maps, 1 + scale), LEAK)
+
+
+class CompactGenerator(nn.Module):
+    """Transposed 4x4 convolutions (kernel a multiple of the stride: no checkerboard), each with a `ModulatedStage`.
+
+    The label enters every stage through its embedding, not only the first, where fine structure no longer sees it.
+    `base_channels` is the width at half the full resolution, as in the critic; the finest map, where time goes into
+    moving numbers and not into multiplying them, has half of it and no norm.
+    """
+
+    def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
+        super().__init__()
+        stages = halvings(size)
+        widths = [min(base_channels * 2 ** (stages - 1 - index), 4 * base_channels) for index in range(stages)]
+        widths.append(base_channels // 2)
+        self.sides = [4 * 2**index for index in range(stages + 1)]
+        self.latent_dim = latent_dim
+        self.inputs_size = latent_dim + sum(side * side for side in self.sides)
+        style_dim = 2 * latent_dim
+        self.label_embedding = nn.Embedding(n_classes, latent_dim)
+        self.first = nn.Linear(style_dim, widths[0] * 16)
+        self.convolutions = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 4, 2, 1) for before, after in itertools.pairwise(widths)
+        )
+        self.modulations = nn.ModuleList(
+            ModulatedStage(width, style_dim, normalise=index < stages) for index, width in enumerate(widths)
+        )
+        self.to_grey = nn.Conv2d(widths[-1], 1, 3, 1, 1)
+        for convolution in self.convolutions:
+            # a pixel of the output sees 4 of the 16 taps
+            nn.init.normal_(convolution.weight, 0.0, (2 / (4 * convolution.in_channels)) ** 0.5)
+            nn.init.zeros_(convolution.bias)
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        latent, *planes = inputs.split([self.latent_dim, *(side * side for side in self.sides)], dim=1)
+        style = torch.cat([latent, self.label_embedding(labels)], dim=1)
+        maps = self.first(style).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        maps = self.modulations[0](maps, planes[0].unflatten(1, (1, 4, 4)), style)
+        for convolution, modulation, plane, side in zip(
+            self.convolutions, self.modulations[1:], planes[1:], self.sides[1:], strict=True
+        ):
+            maps = modulation(convolution(maps), plane.unflatten(1, (1, side, side)), style)
+        return torch.tanh(self.to_grey(maps).float())
+
+
+class CompactCritic(nn.Module):
+    """Strided convolutions without any norm; the label as input planes and as a projection (Miyato & Koyama 2018).
+
+    The planes let every layer look for what the class changes; the projection alone was seen to be ignored.
+    """
+
+    def __init__(self, size: int, base_channels: int, n_classes: int, group: int = 4) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.group = group
+        widths = [min(base_channels * 2**index, 8 * base_channels) for index in range(halvings(size))]
+        inputs = [1 + n_classes, *widths[:-1]]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 4, 2, 1) for before, after in zip(inputs, widths, strict=True)
+        )
+        self.joint = nn.Conv2d(widths[-1] + 1, widths[-1], 3, 1, 1)
+        self.score = nn.Linear(widths[-1] * 16, 1)
+        self.projection = nn.Embedding(n_classes, widths[-1])
+        for convolution in [*self.convolutions, self.joint]:
+            nn.init.kaiming_normal_(convolution.weight, LEAK)
+            nn.init.zeros_(convolution.bias)
+        nn.init.normal_(self.projection.weight, 0.0, widths[-1] ** -0.5)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        maps = torch.cat([images, label_planes(labels, self.n_classes, images)], dim=1)
+        for convolution in self.convolutions:
+            maps = F.leaky_relu(convolution(maps), LEAK)
+        maps = torch.cat([maps, minibatch_deviation(maps, self.group)], dim=1)
+        maps = F.leaky_relu(self.joint(maps), LEAK)
+        score = self.score(maps.flatten(1)).float().squeeze(1)
+        # summed over the 16 places and scaled so that its size at the start is that of the score
+        pooled = maps.float().sum(dim=(2, 3)) / 4
+        return score + (pooled * self.projection(labels)).sum(dim=1)
+
+
+def minibatch_deviation(maps: Tensor, group: int) -> Tensor:
+    """Mean standard deviation of the maps over groups of neighbouring images, as a plane (Karras et al. 2018).
+
+    It shows the critic a generator that repeats itself. Groups are of neighbours in the batch, so a batch that is
+    cut between groups, as data-parallel training cuts it, gives the same numbers.
+
+    Args:
+        maps: [n, channels, height, width].
+        group: images in a group; the largest divisor of n up to `group` is used.
+
+    Returns:
+        [n, 1, height, width], the same value at every place and for every image of a group.
+    """
+    count, _channels, height, width = maps.shape
+    size = max(divisor for divisor in range(1, group + 1) if count % divisor == 0)
+    # double backward runs through this: the square root keeps clear of zero
+    grouped = maps.float().unflatten(0, (count // size, size))
+    deviation = (grouped.var(dim=1, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    planes = deviation.repeat_interleave(size)[:, None, None, None].expand(-1, 1, height, width)
+    return planes.to(maps.dtype)

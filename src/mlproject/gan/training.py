@@ -1,0 +1,290 @@
+"""Training of the conditional WGAN-GP: one visible loop, whose only state is the step number and what it saves.
+
+Every random number is keyed by (seed, stream, step). So a run that is killed and started again with the same work
+folder continues from its newest checkpoint and ends with the same bits as one that was not.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlproject.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from mlproject.config import GanConfig
+from mlproject.data.checks import CLASS_NAMES
+from mlproject.data.images import grid
+from mlproject.errors import UserError
+from mlproject.gan import losses
+from mlproject.gan.augment import augment
+from mlproject.gan.networks import build_networks
+from mlproject.gan.run_state import RunState
+from mlproject.gan.sampling import Generator, to_grey_levels
+from mlproject.runtime import seed_for, torch_generator
+
+# the average forgets as fast as a tenth of the images seen so far, until its own half-life is shorter
+EMA_RAMP_UP = 0.1
+GRID_COLUMNS = 8
+# what an `evaluate` callable may return for the best generator, and not the last, to be kept: higher is better
+SELECTION = "gan.selection"
+# changing these does not change what a step computes, so a run may go on under other values
+_FREE_ON_RESUME = ("steps", "epochs", "grid_every", "checkpoint_every", "subjects")
+
+Report = Callable[[int, dict[str, float]], None]
+ReportImage = Callable[[int, str, np.ndarray], None]
+Evaluate = Callable[[int, Generator], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainedGan:
+    """A finished run: the averaged generator in evaluation mode on the CPU, and what describes it."""
+
+    generator: nn.Module
+    config: GanConfig
+    size: int
+    class_names: tuple[str, ...]
+    step: int
+
+
+def generator_steps(config: GanConfig, n_images: int) -> int:
+    """Generator steps of a run: `steps`, or ceil(epochs * ceil(n / batch_size) / critic_steps) when epochs > 0.
+
+    An epoch is one pass of the critic over the images, as the seed counts it.
+    """
+    if config.epochs == 0:
+        return config.steps
+    return math.ceil(config.epochs * math.ceil(n_images / config.batch_size) / config.critic_steps)
+
+
+def train_gan(
+    images: np.ndarray,
+    labels: np.ndarray,
+    config: GanConfig,
+    *,
+    work_dir: str | Path,
+    device: torch.device | str,
+    report: Report,
+    report_image: ReportImage,
+    evaluate: Evaluate | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainedGan:
+    """Train a generator on crops, resuming from `work_dir` when it holds a checkpoint of the same run.
+
+    Args:
+        images: uint8 [n, size, size].
+        labels: int [n], 0 normal, 1 anomalous; both present.
+        work_dir: folder for checkpoints.
+        report: receives `gan.critic_loss`, `gan.wasserstein`, `gan.gradient_penalty`, `gan.gradient_norm`,
+            `gan.generator_loss` (means since the last report) and `gan.images_per_second` (real images).
+        report_image: receives the grid `samples` from fixed noise: rows of normal over anomalous from the same noise.
+        evaluate: called with each grid; what it returns is reported. With a `gan.selection` among it, the averaged
+            generator of the highest value is returned instead of the last one.
+        progress: called with (finished steps, all steps).
+
+    Raises:
+        UserError: unusable images or labels, a work folder of another run, or a loss that is not finite.
+    """
+    images, labels = _checked(images, labels)
+    device = torch.device(device)
+    size, total = images.shape[1], generator_steps(config, len(images))
+    bf16 = config.precision == "bf16" and supports_bf16(device)
+    autocast = functools.partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=bf16)
+    identity = _identity(config, images, labels, bf16)
+
+    # networks, drawn from the seed without touching the state of anyone else's draws
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_for(config.seed, "weights"))
+        generator, critic = _networks(config, size)
+    generator = generator.to(device, memory_format=torch.channels_last).train()
+    critic = critic.to(device, memory_format=torch.channels_last).train()
+    average = _networks(config, size)[0].to(device).requires_grad_(False).eval()
+    average.load_state_dict(generator.state_dict())
+    adam = functools.partial(torch.optim.Adam, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+    generator_optimizer, critic_optimizer = adam(generator.parameters()), adam(critic.parameters())
+    sampler = Generator(average, size=size, class_names=CLASS_NAMES)
+
+    # resume
+    run = RunState(generator, critic, average, generator_optimizer, critic_optimizer, device)
+    checkpoint = latest_checkpoint(work_dir)
+    start = 0
+    if checkpoint is not None:
+        _require_same_run(checkpoint, identity, total)
+        run.restore(checkpoint)
+        start = checkpoint.step
+
+    pixels = torch.from_numpy(images).to(device)
+    classes = torch.from_numpy(labels).to(device)
+    grid_inputs, grid_labels = _grid_draw(config.seed, generator.inputs_size)
+    clock, clock_step = time.perf_counter(), start
+    if progress is not None:
+        progress(start, total)
+
+    for step in range(start + 1, total + 1):
+        # critic steps: real images against synthetic ones of the same labels
+        for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
+            draw = torch_generator(config.seed, "critic", turn)
+            chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
+            real, real_labels = pixels[chosen].float().div_(127.5).sub_(1)[:, None], classes[chosen]
+            inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
+            with torch.no_grad(), autocast():
+                fake = generator(inputs, real_labels)
+            real, fake = augment(real, config.augment, draw), augment(fake, config.augment, draw)
+
+            with autocast():
+                real_scores, fake_scores = critic(real, real_labels), critic(fake, real_labels)
+            loss = losses.critic_loss(real_scores, fake_scores) + config.drift * losses.drift_penalty(real_scores)
+            # the lazy penalty: every k-th step with k times the weight
+            if turn % config.penalty_every == 0:
+                weights = torch.rand(config.batch_size, generator=draw).to(device)
+                with autocast():
+                    norms = losses.gradient_norms(critic, losses.interpolates(real, fake, weights), real_labels)
+                penalty = losses.gradient_penalty(norms)
+                run.note("gan.gradient_penalty", step, penalty, penalty)
+                run.note("gan.gradient_norm", step, norms.mean(), penalty)
+                loss = loss + config.penalty_every * config.lambda_gp * penalty
+            critic_optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            critic_optimizer.step()
+            run.note("gan.wasserstein", step, real_scores.mean() - fake_scores.mean(), loss)
+            run.note("gan.critic_loss", step, loss, loss)
+
+        # generator step, labels drawn with the share that the data has
+        draw = torch_generator(config.seed, "generator", step)
+        inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
+        fake_labels = classes[torch.randint(len(images), (config.batch_size,), generator=draw).to(device)]
+        critic.requires_grad_(False)
+        with autocast():
+            fake_scores = critic(augment(generator(inputs, fake_labels), config.augment, draw), fake_labels)
+        loss = losses.generator_loss(fake_scores)
+        generator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        generator_optimizer.step()
+        critic.requires_grad_(True)
+        run.note("gan.generator_loss", step, loss, loss)
+
+        # the averaged generator
+        average_weights(average, generator, ema_decay(config.ema_images, config.batch_size, step))
+
+        # report, then checkpoint, so that a journal cut at a checkpoint lacks nothing
+        last = step == total
+        if last or step % config.log_every == 0 or step % config.checkpoint_every == 0:
+            run.require_finite(config, work_dir)
+        if last or step % config.log_every == 0:
+            now = time.perf_counter()
+            seen = (step - clock_step) * config.critic_steps * config.batch_size
+            report(step, {**run.means(), "gan.images_per_second": seen / max(now - clock, 1e-9)})
+            clock, clock_step = now, step
+        if last or step % config.grid_every == 0:
+            with torch.no_grad():
+                drawn = average(grid_inputs.to(device), grid_labels.to(device))
+            report_image(step, "samples", grid(to_grey_levels(drawn), GRID_COLUMNS))
+            if evaluate is not None:
+                values = dict(evaluate(step, sampler))
+                report(step, values)
+                run.keep_best(values.get(SELECTION))
+        if last or step % config.checkpoint_every == 0:
+            save_checkpoint(Path(work_dir), step, run.tensors(), {"identity": identity, "best": run.best})
+        if progress is not None:
+            progress(step, total)
+
+    if run.best_tensors:
+        average.load_state_dict(run.best_tensors)
+    return TrainedGan(average.cpu(), config, size, CLASS_NAMES, total)
+
+
+def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:
+    """Which images critic step `turn` sees, int64 [batch_size]: shuffled passes laid end to end, cut into batches."""
+    positions = np.arange(turn * batch_size, (turn + 1) * batch_size)
+    epochs, places = np.divmod(positions, n_images)
+    return np.array([_order(seed, n_images, int(epoch))[place] for epoch, place in zip(epochs, places, strict=True)])
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, n_images: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(seed_for(seed, "order", epoch)).permutation(n_images)
+
+
+def ema_decay(half_life_images: float, batch_size: int, step: int) -> float:
+    """The averaged generator's decay at a step: 0.5 to the power (batch / half-life), Karras et al. 2020.
+
+    The half-life ramps up with the images seen, so that the average does not drag the first steps along.
+    """
+    half_life = min(half_life_images, EMA_RAMP_UP * step * batch_size)
+    return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+
+@torch.no_grad()
+def average_weights(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average = decay * average + (1 - decay) * network for parameters; buffers are copied."""
+    targets = list(average.parameters())
+    torch._foreach_lerp_(targets, list(network.parameters()), 1 - decay)
+    for target, source in zip(average.buffers(), network.buffers(), strict=True):
+        target.copy_(source)
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether convolutions run in bfloat16 on this device without falling back to slow emulation."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _networks(config: GanConfig, size: int) -> tuple[nn.Module, nn.Module]:
+    return build_networks(
+        config.architecture,
+        size=size,
+        latent_dim=config.latent_dim,
+        base_channels=config.base_channels,
+        n_classes=len(CLASS_NAMES),
+    )
+
+
+def _grid_draw(seed: int, inputs_size: int) -> tuple[Tensor, Tensor]:
+    """Four rows: normal over anomalous from the same noise, twice."""
+    rows = torch.randn(2, 1, GRID_COLUMNS, inputs_size, generator=torch_generator(seed, "grid"))
+    inputs = rows.expand(-1, len(CLASS_NAMES), -1, -1).reshape(-1, inputs_size)
+    labels = torch.arange(len(CLASS_NAMES))[None, :, None].expand(2, -1, GRID_COLUMNS).reshape(-1)
+    return inputs, labels
+
+
+def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype=np.int64)
+    assert images.dtype == np.uint8, images.dtype
+    assert images.ndim == 3, images.shape
+    if images.shape[1] != images.shape[2] or len(images) != len(labels):
+        raise UserError(f"GAN training: expected n square images with n labels, found {images.shape}, {labels.shape}")
+    missing = [name for index, name in enumerate(CLASS_NAMES) if not (labels == index).any()]
+    if missing or not np.isin(labels, range(len(CLASS_NAMES))).all():
+        raise UserError(
+            f"GAN training: labels {sorted(set(labels.tolist()))} of {len(labels)} images; expected both 0 (normal) "
+            "and 1 (anomalous): use more training subjects"
+        )
+    return images, labels
+
+
+def _identity(config: GanConfig, images: np.ndarray, labels: np.ndarray, bf16: bool) -> dict[str, Any]:
+    """What makes two runs the same run: settings that a step depends on, the data, the arithmetic."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_ON_RESUME}
+    content = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return {**settings, "bf16": bf16, "images_sha256": content}
+
+
+def _require_same_run(checkpoint: Checkpoint, identity: dict[str, Any], total: int) -> None:
+    known = checkpoint.state.get("identity", {})
+    differing = sorted(key for key in known.keys() | identity.keys() if known.get(key) != identity.get(key))
+    if differing:
+        listed = ", ".join(f"{key} {known.get(key)!r} -> {identity.get(key)!r}" for key in differing)
+        raise UserError(f"{checkpoint.path} belongs to another run ({listed}); use another work folder or remove it")
+    if checkpoint.step > total:
+        raise UserError(
+            f"{checkpoint.path} is already past gan.steps {total}; ask for at least {checkpoint.step} steps or use "
+            "another work folder"
+        )

@@ -1,0 +1,117 @@
+"""Stage prepare_data: a data set folder from the phantom or from images, made once for each configuration."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from mlproject.checksums import file_sha256
+from mlproject.config import Configuration, DataConfig
+from mlproject.data.manifest import DataSet, load_dataset
+from mlproject.data.prepare import prepare, preview
+from mlproject.errors import UserError
+from mlproject.pipeline import stage_key, subjects_digest
+from mlproject.progress import bar
+from mlproject.stages.common import ModelReference, describe, say
+from mlproject.tracking import Run
+
+# Only what no licence keeps on the user's disk is copied into the artifact store.
+_STORED_KINDS = ("phantom_not_clinical", "synthetic")
+
+
+def _source_digest(config: DataConfig) -> str:
+    """SHA-256 over what an import reads; the phantom reads nothing."""
+    if config.source == "phantom":
+        return ""
+    path = Path(config.path)
+    if not config.path or not path.exists():
+        raise UserError(f"data.path: {config.path or 'nothing'} does not exist; give the folder to import with --path")
+    files = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
+    if path.is_file():
+        files += sorted(found for found in path.parent.rglob("*") if found.is_file() and found != path)
+    return subjects_digest([f"{file.relative_to(path.parent)}:{file_sha256(file)}" for file in files])
+
+
+def data_key(config: DataConfig) -> str:
+    """The stage key of the data set that a configuration describes."""
+    return stage_key("prepare_data", data=dataclasses.asdict(config), source=_source_digest(config))
+
+
+def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
+    """Make the data set that `config.data` describes, or take the one that a finished run made.
+
+    Raises:
+        UserError: whatever the importers and the manifest's checks refuse.
+    """
+    key = data_key(config.data)
+    finished = run.reusable(key) if config.run.reuse and not out else None
+    if finished is not None and (dataset := _made_by(run, finished)) is not None:
+        run.finish_as_reused(finished)
+        describe(run, dataset, "reused")
+        return dataset
+    run.begin_stage(key)
+    folder = Path(out) if out else Path(config.run.outputs) / "data" / f"{config.data.source}-{key[:12]}"
+    total = config.data.n_train + config.data.n_val + config.data.n_test + config.data.n_unseen_site
+    with bar(total, "phantom subjects", "subject") as progress:
+        dataset = prepare(
+            config.data, folder, workers=config.run.workers, progress=lambda done, _: progress.update(done - progress.n)
+        )
+    run.set_tags({"dataset_path": str(folder.resolve())})
+    run.log_dataset(dataset, context="prepared")
+    run.report_image(0, "crops", preview(dataset, 16))
+    if dataset.data_kind in _STORED_KINDS:
+        run.log_artifacts(folder, "dataset")
+    else:
+        # licensed images stay where they are; their description does not
+        for name in ("manifest.csv", "dataset.json"):
+            run.log_artifact(folder / name, "dataset")
+    describe(run, dataset, "written")
+    return dataset
+
+
+def _made_by(run: Run, run_id: str) -> DataSet | None:
+    """The data set of a finished run, from its folder or from the artifact store; None when neither has it."""
+    folder = Path(run.tags_of(run_id).get("dataset_path", ""))
+    if folder.is_dir():
+        return load_dataset(folder)
+    stored = run.artifact_folder(run_id, "dataset")
+    return load_dataset(stored) if stored is not None and (stored / "images").is_dir() else None
+
+
+def resolve_data(run: Run, config: Configuration, reference: str, of: ModelReference | None = None) -> DataSet:
+    """The data set that a stage works on.
+
+    Args:
+        reference: a folder or `runs:/<id>`; "" takes the data set of `of`, or else what `config.data` describes,
+            prepared now if no finished run has it.
+        of: the model that is evaluated; its data set is found by digest.
+
+    Raises:
+        UserError: the reference leads nowhere.
+    """
+    if reference.startswith("runs:/"):
+        dataset = _made_by(run, reference.removeprefix("runs:/").split("/")[0])
+        if dataset is None:
+            raise UserError(f"data {reference}: that run has no data set folder left; run prepare_data again")
+    elif reference:
+        dataset = load_dataset(reference)
+    elif of is not None and (found := run.find_by_tags("prepare_data", {"data_digest": of.meta["data_digest"]})):
+        made = next((made for run_id in found if (made := _made_by(run, run_id)) is not None), None)
+        if made is None:
+            raise UserError(f"the data set {of.meta['data_digest'][:12]} is gone; name its folder with --data")
+        dataset = made
+    else:
+        key = data_key(config.data)
+        finished = run.reusable(key) if config.run.reuse else None
+        dataset_or_none = _made_by(run, finished) if finished else None
+        if dataset_or_none is None:
+            with run.child("prepare_data", config) as child:
+                return prepare_data(child, config)
+        dataset = dataset_or_none
+    say(f"data: {dataset.name} {dataset.digest[:12]} at {dataset.root}")
+    return dataset
+
+
+def images_of_classes(images: np.ndarray, labels: np.ndarray, per_class: int) -> dict[int, np.ndarray]:
+    """The first `per_class` images of each label, for pictures."""
+    return {label: images[labels == label][:per_class] for label in (0, 1)}

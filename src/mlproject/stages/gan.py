@@ -1,0 +1,201 @@
+"""Stages train_gan and generate_synthetic: a generator from the training split, images from a generator."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlproject import registry, runtime
+from mlproject.config import Configuration
+from mlproject.data.crops import load_crops
+from mlproject.data.manifest import DataSet, load_dataset
+from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
+from mlproject.data.splits import training_subset
+from mlproject.errors import UserError
+from mlproject.evaluation.figures import figure_png, real_beside_synthetic_figure
+from mlproject.gan.sampling import load_generator, save_generator
+from mlproject.gan.synthesis import write_synthetic
+from mlproject.gan.training import generator_steps
+from mlproject.gan.training import train_gan as train
+from mlproject.pipeline import stage_key, subjects_digest, work_folder
+from mlproject.progress import bar
+from mlproject.stages.common import ModelReference, data_identity, describe, say
+from mlproject.tracking import Run
+
+NAME = "nt-gan"
+_SHOWN_PER_CLASS = 16
+
+
+def _provenance(dataset: DataSet, subjects: list[str]) -> dict[str, str]:
+    """The tags by which later stages find a generator that saw the same data and subjects."""
+    return {
+        "data_digest": dataset.digest,
+        "data_kind": dataset.data_kind,
+        "inputs_digest": stage_key("train_gan", data=data_identity(dataset), subjects=subjects_digest(subjects)),
+    }
+
+
+def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReference:
+    """Train and register a generator on the training split, or take the one that a finished run trained."""
+    subjects = training_subset(dataset, config.gan.subjects, dataset.info["split"].get("seed", 0))
+    key = stage_key(
+        "train_gan",
+        gan=dataclasses.asdict(config.gan),
+        data=data_identity(dataset),
+        subjects=subjects_digest(subjects),
+    )
+    if config.run.reuse and (finished := run.reusable(key)):
+        run.finish_as_reused(finished)
+        return registry.of_run(run.store, finished, NAME)
+    device = runtime.resolve_device(config.run.device)
+    runtime.set_threads(config.run.threads)
+    crops = load_crops(dataset, "train", workers=config.run.workers)
+    crops = crops.select(np.isin(crops.subjects, subjects))
+    run.begin_stage(key, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
+    run.log_dataset(dataset, context="train")
+    total = generator_steps(config.gan, len(crops))
+    say(f"train_gan: {len(crops)} images of {len(subjects)} subjects, {total} generator steps on {device}")
+    with work_folder(config.run.outputs, "train_gan", key) as work, run.journal(work) as report:
+        with bar(total, "generator", "step") as progress:
+            trained = train(
+                crops.images,
+                crops.labels,
+                config.gan,
+                work_dir=work / "checkpoints",
+                device=device,
+                report=report,
+                report_image=run.report_image,
+                progress=lambda done, _: progress.update(done - progress.n),
+            )
+        folder = work / "generator"
+        save_generator(
+            folder,
+            trained,
+            {
+                "data_digest": dataset.digest,
+                "data_kind": dataset.data_kind,
+                "train_subjects": subjects,
+                "preprocessing": dataset.preprocessing,
+            },
+        )
+        version = registry.register(run, folder, NAME, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
+        generator = load_generator(folder)
+    labels = np.repeat([0, 1], _SHOWN_PER_CLASS)
+    drawn = generator.sample(labels, seed=0)
+    real = [crops.images[crops.labels == label][:_SHOWN_PER_CLASS] for label in (0, 1)]
+    figure = real_beside_synthetic_figure(real, [drawn[labels == label] for label in (0, 1)])
+    run.log_figure_png("real_beside_synthetic", figure_png(figure))
+    reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
+    describe(run, reference, "registered")
+    return reference
+
+
+def resolve_generator(
+    run: Run, config: Configuration, reference: str, dataset: DataSet | None = None, subjects: int | None = None
+) -> ModelReference:
+    """A verified generator.
+
+    Args:
+        reference: a folder or file, `runs:/<id>` or `models:/nt-gan@alias`; "" takes the newest one that was trained
+            on the same data set, crop and training subjects.
+        dataset: the data set it must fit; default: the one that `config.data` describes.
+        subjects: number of training subjects it must have seen; default: `config.gan.subjects`.
+
+    Raises:
+        UserError: there is none (the message names the command that makes one), or it does not verify.
+    """
+    if reference:
+        return registry.resolve(run.store, reference, NAME)
+    from mlproject.stages.data import resolve_data
+
+    dataset = dataset or resolve_data(run, config, "")
+    count = config.gan.subjects if subjects is None else subjects
+    seen = training_subset(dataset, count, dataset.info["split"].get("seed", 0))
+    found = run.find_by_tags("train_gan", {"inputs_digest": _provenance(dataset, seen)["inputs_digest"]})
+    if not found:
+        raise UserError(
+            f"no generator was trained on {len(seen)} subjects of data set {dataset.name} {dataset.digest[:12]}; make "
+            "one with `mlflow run . -e train_gan` and the same data options, or name one with --generator"
+        )
+    generator = registry.of_run(run.store, found[0], NAME)
+    say(f"generator: {generator}")
+    return generator
+
+
+def generate_synthetic(run: Run, config: Configuration, generator: ModelReference, out: str = "") -> DataSet:
+    """Write a synthetic data set folder, or take the one that a finished run wrote."""
+    from mlproject.stages.data import _made_by
+
+    key = stage_key("generate_synthetic", synthesis=dataclasses.asdict(config.synthesis), generator=generator.digest)
+    if config.run.reuse and not out and (finished := run.reusable(key)):
+        made = _made_by(run, finished)
+        if made is not None:
+            run.finish_as_reused(finished)
+            return made
+    run.begin_stage(key, _tags_of(generator) | {"seed": str(config.synthesis.seed)})
+    folder = Path(out) if out else Path(config.run.outputs) / "synthetic" / f"{generator.digest[:8]}-{key[:12]}"
+    settings = config.synthesis
+    dataset = write_synthetic(
+        load_generator(generator.folder, generator.digest),
+        folder,
+        settings.per_class,
+        settings.class_name,
+        settings.seed,
+        settings.batch_size,
+        workers=config.run.workers,
+    )
+    run.set_tags({"dataset_path": str(folder.resolve())})
+    run.log_dataset(dataset, context="synthetic")
+    run.log_artifacts(folder, "dataset")
+    run.log_artifact(folder / "grid.png", "samples")
+    describe(run, dataset, "written")
+    return dataset
+
+
+def _tags_of(generator: ModelReference) -> dict[str, str]:
+    return {
+        "generator_digest": generator.digest,
+        "data_digest": generator.meta["data_digest"],
+        "data_kind": generator.meta["data_kind"],
+    }
+
+
+def resolve_synthetic(
+    run: Run, config: Configuration, dataset: DataSet, reference: str, generator: str
+) -> DataSet | None:
+    """The synthetic pool of a classifier; None for mix=real.
+
+    Args:
+        dataset: the real data set; a pool whose generator saw its validation or test subjects is refused.
+        reference: a folder or `runs:/<id>`; "" draws `synthetic_per_class` images of each class, or takes those
+            that a finished run drew.
+        generator: as in `resolve_generator`.
+    """
+    settings = config.classifier
+    if settings.mix == "real":
+        return None
+    if reference:
+        from mlproject.stages.data import resolve_data
+
+        pool = resolve_data(run, config, reference)
+        if pool.data_kind != "synthetic":
+            raise UserError(f"synthetic: {reference} holds {pool.data_kind}, not synthetic images")
+    else:
+        model = resolve_generator(run, config, generator, dataset, subjects=settings.subjects)
+        refuse_leak({"generator": model.meta | {"digest": model.digest}}, dataset)
+        synthesis = dataclasses.replace(config.synthesis, per_class=settings.synthetic_per_class, class_name="both")
+        drawing = dataclasses.replace(config, synthesis=synthesis)
+        with run.child("generate_synthetic", drawing) as child:
+            pool = generate_synthetic(child, drawing, model)
+    refuse_leak(pool.info, dataset)
+    refuse_other_preprocessing(pool.info, dataset)
+    return pool
+
+
+def generator_of(pool: DataSet | None) -> dict[str, Any]:
+    """What a synthetic pool says of its generator; {} without a pool."""
+    return {} if pool is None else dict(pool.info["generator"])
+
+
+__all__ = ["generate_synthetic", "generator_of", "load_dataset", "resolve_generator", "resolve_synthetic", "train_gan"]

@@ -1,0 +1,109 @@
+"""Shapes, ranges, conditioning, independence of images, and parameter counts of the networks."""
+
+import pytest
+import torch
+
+from mlproject.errors import UserError
+from mlproject.gan.networks import build_networks, label_planes, minibatch_deviation
+
+ARCHITECTURES = ("dcgan", "compact")
+
+
+def networks(architecture, size=32, base_channels=8, seed=0):
+    torch.manual_seed(seed)
+    return build_networks(architecture, size=size, latent_dim=16, base_channels=base_channels)
+
+
+def draw(generator, count, seed=0):
+    return torch.randn(count, generator.inputs_size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_shapes_and_range(architecture, size):
+    generator, critic = networks(architecture, size, base_channels=4)
+    labels = torch.tensor([0, 1, 1])
+    images = generator(draw(generator, 3), labels)
+    assert images.shape == (3, 1, size, size)
+    assert images.dtype == torch.float32
+    assert images.abs().max() <= 1
+    assert critic(images, labels).shape == (3,)
+
+
+@pytest.mark.parametrize("size", [0, 48, 100, 8, 1024])
+def test_unusable_sizes_are_refused(size):
+    with pytest.raises(UserError, match=r"data\.size"):
+        build_networks("dcgan", size=size, latent_dim=4, base_channels=4)
+
+
+def test_an_unknown_architecture_is_refused():
+    with pytest.raises(UserError, match=r"gan\.architecture"):
+        build_networks("biggan", size=64, latent_dim=4, base_channels=4)
+
+
+def test_the_seeds_architecture_has_its_parameters():
+    generator, critic = build_networks("dcgan", size=64, latent_dim=100, base_channels=64)
+    # 4x4 kernels without bias, two numbers for each normalised channel, a bias on the last layer
+    by_hand = 16 * (102 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 1) + 2 * (512 + 256 + 128 + 64) + 1
+    assert sum(parameter.numel() for parameter in generator.parameters()) == by_hand
+    by_hand = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 1) + 64 + 2 * (128 + 256 + 512) + 1
+    assert sum(parameter.numel() for parameter in critic.parameters()) == by_hand
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in critic.modules())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_label_reaches_image_and_score(architecture):
+    generator, critic = networks(architecture)
+    inputs = draw(generator, 4)
+    normal, anomalous = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    images = generator(inputs, normal)
+    assert not torch.allclose(images, generator(inputs, anomalous), atol=1e-4)
+    assert not torch.allclose(critic(images, normal), critic(images, anomalous), atol=1e-4)
+
+
+def test_compact_has_no_batch_statistics_in_the_generator():
+    generator, _ = networks("compact")
+    generator.train()
+    inputs, labels = draw(generator, 6), torch.tensor([0, 1, 0, 1, 0, 1])
+    together = generator(inputs, labels)
+    alone = torch.cat([generator(inputs[i : i + 1], labels[i : i + 1]) for i in range(6)])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert not any("running" in name for name in generator.state_dict())
+
+
+def test_compacts_noise_planes_change_texture_only_a_little():
+    generator, _ = networks("compact")
+    inputs = draw(generator, 2)
+    other = inputs.clone()
+    other[:, generator.latent_dim :] = draw(generator, 2, seed=1)[:, generator.latent_dim :]
+    labels = torch.tensor([0, 1])
+    assert not torch.equal(generator(inputs, labels), generator(other, labels))
+
+
+def test_label_planes_by_hand():
+    planes = label_planes(torch.tensor([1, 0]), 2, torch.zeros(2, 1, 2, 3))
+    assert planes.shape == (2, 2, 2, 3)
+    assert planes[0, 0].unique().tolist() == [0.0]
+    assert planes[0, 1].unique().tolist() == [1.0]
+    assert planes[1, 0].unique().tolist() == [1.0]
+
+
+def test_minibatch_deviation_by_hand():
+    # two groups of two: values 1 and 3 deviate by 1 from their mean, 5 and 5 by nothing
+    maps = torch.tensor([1.0, 3.0, 5.0, 5.0]).view(4, 1, 1, 1).expand(-1, 2, 2, 2)
+    planes = minibatch_deviation(maps, group=2)
+    assert planes.shape == (4, 1, 2, 2)
+    assert planes[:, 0, 0, 0].tolist() == pytest.approx([1.0, 1.0, 1e-4, 1e-4], abs=1e-6)
+
+
+def test_minibatch_deviation_is_the_same_when_the_batch_is_cut_between_groups():
+    maps = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    whole = minibatch_deviation(maps, group=4)
+    assert torch.equal(whole, torch.cat([minibatch_deviation(maps[:4], 4), minibatch_deviation(maps[4:], 4)]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7])
+def test_any_batch_size_goes_through_the_critic(count):
+    _, critic = networks("compact")
+    scores = critic(torch.zeros(count, 1, 32, 32), torch.zeros(count, dtype=torch.long))
+    assert torch.isfinite(scores).all()

@@ -3,19 +3,19 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from mlproject import stages
 from mlproject.classifier.inference import load_classifier
 from mlproject.config import Configuration
 from mlproject.data.crops import load_crops
 from mlproject.data.manifest import DataSet
+from mlproject.errors import UserError
 from mlproject.evaluation.fidelity import class_fidelity
 from mlproject.evaluation.figures import comparison_figure, figure_png
 from mlproject.evaluation.intervals import Interval
-from mlproject.evaluation.tables import comparison_markdown, comparison_text, summary_json
+from mlproject.evaluation.tables import comparison_markdown, comparison_text, interval_text, summary_json
 from mlproject.files import atomic_write_bytes, atomic_write_json, atomic_write_text
-from mlproject.stages.common import ModelReference, say
+from mlproject.registry import ModelReference
+from mlproject.stages.common import say
 from mlproject.tracking import Run
 
 MIXES = ("real", "synthetic", "hybrid")
@@ -54,8 +54,8 @@ def compare_mixes(run: Run, config: Configuration, data: str = "", out: str = ""
     for name in ("summary.json", "comparison.md", "comparison.png"):
         run.log_artifact(folder / name, "comparison")
     run.log_metrics({f"{mix}.test.{name}": found.value for mix, row in results.items() for name, found in row.items()})
-    n_test = len(dataset.subjects("test"))
-    say(f"\ntest split of {dataset.name} ({dataset.data_kind}, {n_test} subjects), {config.evaluation.level:.0%} intervals")
+    people = f"{dataset.data_kind}, {len(dataset.subjects('test'))} subjects"
+    say(f"\ntest split of {dataset.name} ({people}), {config.evaluation.level:.0%} intervals")
     say(comparison_text(results))
     say(f"\nwritten to {folder}: summary.json, comparison.md, comparison.png")
     say(f"look at the runs:  {run.store.ui_command()}")
@@ -67,17 +67,20 @@ def _say_class_fidelity(
 ) -> str:
     """Does the real-trained classifier find the class that was asked of the generator? Printed beside its own recall
     on validation images, whatever it is."""
-    judge = load_classifier(judge_model.folder, judge_model.payload_digest)
+    judge = load_classifier(judge_model.folder, judge_model.digest)
     threshold, level = config.evaluation.threshold, config.evaluation.level
     synthetic, validation = load_crops(pool, "train"), load_crops(dataset, "val")
     lines = []
-    for name, crops in (("synthetic", synthetic), ("real validation", validation)):
-        found = class_fidelity(crops.labels, judge.probabilities(crops.images), threshold, level)
-        run.log_metrics({f"fidelity.{name.split()[0]}.{key}": value for key, value in found.values().items()})
-        lines.append(f"class fidelity of {name} images, judged by the real-trained classifier: {found}")
+    for name, crops in {"synthetic": synthetic, "real": validation}.items():
+        try:
+            found = class_fidelity(crops.labels, judge.probabilities(crops.images), threshold, level=level)
+        except UserError as error:
+            lines.append(f"class fidelity of {name} images: {error}")
+            continue
+        figures = {"auc": found.auc} | {f"recall_{label}": interval for label, interval in found.recall.items()}
+        run.log_metrics({f"fidelity.{name}.{key}": interval.value for key, interval in figures.items()})
+        told = ", ".join(f"{key} {interval_text(interval)}" for key, interval in figures.items())
+        lines.append(f"class fidelity of {name} images, judged by the real-trained classifier: {told}")
     text = "\n".join(lines)
     say(text)
     return text
-
-
-__all__ = ["MIXES", "compare_mixes", "np"]

@@ -143,9 +143,7 @@ class ClassifierConfig:
         "hybrid: add (every real subject is used) or replace (real subjects shrink by the fraction)",
         choices=("add", "replace"),
     )
-    synthetic_per_class: int = option(
-        "size of the synthetic pool: images of each class", minimum=1, maximum=10_000_000
-    )
+    synthetic_per_class: int = option("size of the synthetic pool: images of each class", minimum=1, maximum=10_000_000)
     backbone: str = option("a timm EfficientNet, such as efficientnet_b0 or tf_efficientnet_lite0")
     weights: str = option(
         "imagenet (from timm's hub), packaged (Lite0 weights from a Python package), none, or a .safetensors file"

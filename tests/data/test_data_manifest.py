@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+
 from mlproject.data.images import encode_png
 from mlproject.data.manifest import dataset_digest, load_dataset, write_dataset
 from mlproject.errors import IntegrityError, UserError

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mlproject.data.manifest import DataSet
 from mlproject.data.splits import (
     split_by_fold,

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+
 from mlproject.data.crops import cut_crop, empty_crops, load_crops
 from mlproject.data.images import decode_grey, encode_png, grid, read_grey
 from mlproject.data.manifest import write_dataset
 from mlproject.errors import UserError
-from PIL import Image
 
 PLAIN = {"crop": "square", "window_px": 16, "size": 16, "clahe_clip": 0, "clahe_tiles": 2}
 
@@ -157,7 +158,7 @@ def test_load_crops_keeps_rows_together(tmp_path):
             rows.append({"image_path": f"{number}.png", "label": number % 2, "subject_id": f"s{number}", **box})
             rows[-1] |= {"split": split, "site": "A" if number == 0 else ""}
         table = pd.DataFrame(rows)
-        return table.astype({name: "Int64" for name in ("h_min", "w_min", "h_max", "w_max")})
+        return table.astype(dict.fromkeys(("h_min", "w_min", "h_max", "w_max"), "Int64"))
 
     info = {"name": "x", "data_kind": "user_images", "label_rule": {}, "split": {}, "preprocessing": PLAIN}
     dataset = write_dataset(tmp_path / "set", draw, info)

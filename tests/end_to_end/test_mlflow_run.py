@@ -25,7 +25,11 @@ class Desk:
     def run(self, entry_point: str, config: str = "smoke.yaml", **parameters: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "mlflow", "run", str(PROJECT_ROOT), "-e", entry_point]
         command += ["--env-manager", "local", "--experiment-name", "desk"]
-        given = {"config": str(PROJECT_ROOT / "configs" / config), "outputs": str(self.folder / "outputs"), **parameters}
+        given = {
+            "config": str(PROJECT_ROOT / "configs" / config),
+            "outputs": str(self.folder / "outputs"),
+            **parameters,
+        }
         for key, value in given.items():
             command += ["-P", f"{key}={value}"]
         environment = os.environ | {
@@ -132,8 +136,12 @@ def test_train_classifier_hybrid_with_nothing_else(desk) -> None:
 
 
 def test_eval_classifier_counts_its_readings_of_test(desk) -> None:
-    before = succeed(desk, "eval_classifier", config="smoke.yaml", classifier="models:/nt-classifier@hybrid", reuse="false")
-    after = succeed(desk, "eval_classifier", config="smoke.yaml", classifier="models:/nt-classifier@hybrid", reuse="false")
+    before = succeed(
+        desk, "eval_classifier", config="smoke.yaml", classifier="models:/nt-classifier@hybrid", reuse="false"
+    )
+    after = succeed(
+        desk, "eval_classifier", config="smoke.yaml", classifier="models:/nt-classifier@hybrid", reuse="false"
+    )
     assert after.data.metrics["test.readings"] == before.data.metrics["test.readings"] + 1
 
 

@@ -238,7 +238,7 @@ def test_coverage_of_the_score_interval_near_one():
     generator = np.random.default_rng(0)
     hits = 0
     for _ in range(400):
-        scores = generator.normal(size=(2, 15)) + [[0], [shift]]
+        scores = generator.normal(np.array([[0.0], [shift]]), 1, size=(2, 15))
         auc = np.mean(scores[1][:, None] > scores[0])
         found = auc_score_interval(float(auc), 15, 15, 0.95)
         hits += found.low <= 0.98 <= found.high

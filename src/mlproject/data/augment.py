@@ -46,17 +46,17 @@ def pipeline(name: str) -> A.Compose:
                 scale=(0.92, 1.08),
                 rotate=(-8, 8),
                 border_mode=cv2.BORDER_REFLECT_101,
-                p=0.7,
+                p=0.5,
             ),
             A.RandomBrightnessContrast(brightness_limit=0.12, contrast_limit=0.15, p=0.5),
             A.RandomGamma(gamma_limit=(85, 118), p=0.3),
-            A.MultiplicativeNoise(multiplier=(0.92, 1.08), elementwise=True, p=0.3),
+            A.MultiplicativeNoise(multiplier=(0.92, 1.08), elementwise=True, p=0.2),
         ]
     if name == "seed":
         transforms += [
             A.GaussNoise(std_range=(0.01, 0.03), p=0.2),
             A.GaussianBlur(blur_limit=(3, 3), p=0.1),
-            A.ElasticTransform(alpha=8, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.2),
+            A.ElasticTransform(alpha=8, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.1),
             A.CoarseDropout(
                 num_holes_range=(1, 1), hole_height_range=(0.08, 0.16), hole_width_range=(0.08, 0.16), fill=0, p=0.2
             ),
@@ -86,5 +86,5 @@ def augment_batch(images: np.ndarray, name: str, seed: int) -> np.ndarray:
     if name == "none" or len(images) == 0:
         return images.copy()
     transform = _shared(name)
-    transform.set_random_seed(seed % 2**32)
+    transform.set_random_seed(seed)
     return np.stack([transform(image=image[:, :, None])["image"][:, :, 0] for image in images])

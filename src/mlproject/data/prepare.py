@@ -8,9 +8,11 @@ import pandas as pd
 
 from mlproject.config import DataConfig
 from mlproject.data.crops import Crops, load_crops
+from mlproject.data.fetus_import import import_fetus
 from mlproject.data.images import grid
-from mlproject.data.importers import import_classes, import_fetus, import_manifest, preprocessing_of
+from mlproject.data.importing import preprocessing_of
 from mlproject.data.manifest import DataSet, write_dataset
+from mlproject.data.user_images import import_classes, import_manifest
 from mlproject.errors import UserError
 from mlproject.runtime import available_cores
 
@@ -19,9 +21,7 @@ def _silent(done: int, total: int) -> None:
     """No progress."""
 
 
-def prepare(
-    config: DataConfig, out: Path, workers: int = 0, progress: Callable[[int, int], None] = _silent
-) -> DataSet:
+def prepare(config: DataConfig, out: Path, workers: int = 0, progress: Callable[[int, int], None] = _silent) -> DataSet:
     """Draw the phantom or import images into the folder `out`, whole or not at all.
 
     Args:
@@ -44,9 +44,7 @@ def prepare(
     return importers[config.source](config, out, workers)
 
 
-def _prepare_phantom(
-    config: DataConfig, out: Path, workers: int, progress: Callable[[int, int], None]
-) -> DataSet:
+def _prepare_phantom(config: DataConfig, out: Path, workers: int, progress: Callable[[int, int], None]) -> DataSet:
     from mlproject.data import phantom_set
 
     chosen = phantom_set.draw_splits(

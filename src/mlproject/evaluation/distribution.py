@@ -98,6 +98,8 @@ def kernel_distance(
     real, synthetic = np.asarray(real, dtype=np.float64), np.asarray(synthetic, dtype=np.float64)
     require_features("KID", minimum_n, real=real, synthetic=synthetic)
     groups = np.arange(len(real)) if real_subjects is None else np.asarray(real_subjects)
+    if len(np.unique(groups)) < 4 or len(synthetic) < 4:
+        raise UserError("KID: fewer than 4 real subjects or synthetic images; halves of at least 2 are needed")
     kept = _at_most(real, seed)
     real, groups, synthetic = real[kept], groups[kept], synthetic[_at_most(synthetic, seed + 1)]
     generator = np.random.default_rng(seed)

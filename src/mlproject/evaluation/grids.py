@@ -75,7 +75,9 @@ def labelled_grid_figure(rows: Mapping[str, np.ndarray], columns: int = 8, title
             grid.shape[0] / height_px,
         )
         axes = figure.add_axes(box)
-        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        # as colours, since a grey colour map rounds some levels to their neighbours
+        colours = grid if grid.ndim == 3 else grid[..., None].repeat(3, axis=2)
+        axes.imshow(colours, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         top += grid.shape[0]
     return figure

@@ -17,7 +17,7 @@ MINIMUM_SYNTHETIC = 50
 MINIMUM_SUBJECTS = 10
 ATTACK_BOUND = 0.55
 COPY_RATIO = 0.5
-CONTROL_MARGIN = 1.5
+CONTROL_MARGIN = 2.5
 PLANTED_SHARE = 0.01
 PLANTED_NOISE = 0.01
 RULE = (
@@ -91,8 +91,8 @@ def find_copies(
     A synthetic image that knows nothing of the training set is about as near to it as to the hold-out set, however
     plain it is; a copy is not. Hold-out images are independent by construction, so the same ratio on them, each
     against hold-out images of other subjects, shows its spread. The threshold is the lower of `COPY_RATIO` and the
-    control's lowest ratio to the power `CONTROL_MARGIN`: half as far again from 1, on a logarithmic scale, as any of
-    the control. In many dimensions ratios stay near 1 and the first decides; in few the second does.
+    control's lowest ratio to the power `CONTROL_MARGIN`: 2.5 times as far from 1, on a logarithmic scale, as any of the
+    control. In many dimensions ratios stay near 1 and the first decides; in few the second does.
     """
     to_train, train_index = nearest(synthetic, train)
     ratio = _ratio(to_train, nearest(synthetic, hold_out)[0])
@@ -204,7 +204,7 @@ def privacy_audit(
         hold_out_subjects: [h].
         synthetic: features of synthetic images, [m, d].
         draws: bootstrap draws.
-        level: confidence level; the attack's bounds are each one-sided at this level.
+        level: confidence level; the attack's bounds are each one-sided at this level, its control's are two-sided.
         seed: of the bootstrap, the planted copies and the control's halves.
         attack_bound: highest tolerated upper bound of the attack's AUC.
         pairs: closest pairs that are listed.
@@ -241,8 +241,9 @@ def privacy_audit(
     options: dict[str, Any] = {"draws": draws, "level": one_sided, "seed": seed}
     attack = membership_attack(train, train_subjects, hold_out, hold_out_subjects, synthetic, **options)
     first, second = _halves(hold_out_subjects, seed)
+    control_options = {**options, "level": level}
     control = membership_attack(
-        train, train_subjects, hold_out[first], hold_out_subjects[first], hold_out[second], **options
+        train, train_subjects, hold_out[first], hold_out_subjects[first], hold_out[second], **control_options
     )
 
     failed, undecided = [], []
@@ -261,7 +262,8 @@ def privacy_audit(
         )
     if planted_found < len(where):
         undecided.append(
-            f"{planted_found} of {len(where)} planted copies were found: these features, or near-copies between training and hold-out, hide copies"
+            f"{planted_found} of {len(where)} planted copies were found: these features, or near-copies between "
+            "training and hold-out, hide copies"
         )
     verdict = "failed" if failed else "undecided" if undecided else "passed"
     synthetic_authenticity = authenticity(train, train_subjects, synthetic, level)

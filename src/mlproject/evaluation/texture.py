@@ -4,7 +4,7 @@ Rows are depth (axial, along the beam), columns are lateral. Images are uint8 [n
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.stats import wasserstein_distance
 
 from mlproject.errors import UserError
@@ -45,15 +45,17 @@ def speckle_profiles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Axial and lateral autocorrelation of each image's fine structure, [n, height // 2] and [n, width // 2].
 
-    An image minus its Gaussian blur is correlated with itself along one axis; each lag is divided by the number of
-    pairs that it has, and by the value at lag 0. An image without fine structure gives NaN.
+    Along the axis that is measured, an image minus its Gaussian blur is correlated with itself; each lag is divided by
+    the number of pairs that it has, and by the value at lag 0. The blur runs along that axis alone: membranes lie
+    across the beam, thin in depth and long sideways, and would pass a blur in both directions and count as wide
+    speckle. An image without fine structure gives NaN.
     """
-    fine = images.astype(np.float64)
-    fine = fine - gaussian_filter(fine, sigma=(0, high_pass_sigma_px, high_pass_sigma_px), mode="reflect")
-    fine -= fine.mean(axis=(1, 2), keepdims=True)
     profiles = []
     for axis in (1, 2):
-        length = fine.shape[axis]
+        length = images.shape[axis]
+        fine = images.astype(np.float64)
+        fine -= gaussian_filter1d(fine, high_pass_sigma_px, axis=axis, mode="reflect")
+        fine -= fine.mean(axis=axis, keepdims=True)
         # zero padding to twice the length keeps the ends from meeting
         power = np.abs(np.fft.rfft(fine, n=2 * length, axis=axis)) ** 2
         lags = np.fft.irfft(power, n=2 * length, axis=axis).mean(axis=3 - axis)[:, : length // 2]

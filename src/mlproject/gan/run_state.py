@@ -45,7 +45,7 @@ class RunState:
 
     def means(self) -> dict[str, float]:
         """The means since the last call."""
-        values = {name: float(total[0] / total[1]) for name, total in self.sums.items()}
+        values = {name: float(total[0] / total[1]) for name, total in sorted(self.sums.items())}
         self.sums = {}
         return values
 

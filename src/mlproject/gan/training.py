@@ -4,6 +4,7 @@ Every random number is keyed by (seed, stream, step). So a run that is killed an
 folder continues from its newest checkpoint and ends with the same bits as one that was not.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -102,11 +103,16 @@ def train_gan(
     # networks, drawn from the seed without touching the state of anyone else's draws
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(config.seed, "weights"))
-        generator, critic = _networks(config, size)
+        generator, critic = build_networks(
+            config.architecture,
+            size=size,
+            latent_dim=config.latent_dim,
+            base_channels=config.base_channels,
+            n_classes=len(CLASS_NAMES),
+        )
     generator = generator.to(device, memory_format=torch.channels_last).train()
     critic = critic.to(device, memory_format=torch.channels_last).train()
-    average = _networks(config, size)[0].to(device).requires_grad_(False).eval()
-    average.load_state_dict(generator.state_dict())
+    average = copy.deepcopy(generator).requires_grad_(False).eval()
     adam = functools.partial(torch.optim.Adam, lr=config.learning_rate, betas=(config.beta1, config.beta2))
     generator_optimizer, critic_optimizer = adam(generator.parameters()), adam(critic.parameters())
     sampler = Generator(average, size=size, class_names=CLASS_NAMES)
@@ -188,7 +194,8 @@ def train_gan(
             report_image(step, "samples", grid(to_grey_levels(drawn), GRID_COLUMNS))
             if evaluate is not None:
                 values = dict(evaluate(step, sampler))
-                report(step, values)
+                if values:
+                    report(step, values)
                 run.keep_best(values.get(SELECTION))
         if last or step % config.checkpoint_every == 0:
             save_checkpoint(Path(work_dir), step, run.tensors(), {"identity": identity, "best": run.best})
@@ -235,16 +242,6 @@ def supports_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _networks(config: GanConfig, size: int) -> tuple[nn.Module, nn.Module]:
-    return build_networks(
-        config.architecture,
-        size=size,
-        latent_dim=config.latent_dim,
-        base_channels=config.base_channels,
-        n_classes=len(CLASS_NAMES),
-    )
 
 
 def _grid_draw(seed: int, inputs_size: int) -> tuple[Tensor, Tensor]:

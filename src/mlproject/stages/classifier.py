@@ -15,21 +15,18 @@ from mlproject.data.manifest import DataSet
 from mlproject.data.splits import training_subset
 from mlproject.errors import UserError
 from mlproject.evaluation import figures
-from mlproject.evaluation.intervals import (
-    Interval,
-    bootstrap_intervals,
-    precision_recall_with_band,
-    roc_with_band,
-)
+from mlproject.evaluation.curves import precision_recall_with_band, roc_with_band
+from mlproject.evaluation.intervals import Interval, bootstrap_intervals
 from mlproject.evaluation.shortcuts import shortcut_baselines
 from mlproject.evaluation.tables import comparison_text
 from mlproject.pipeline import stage_key, subjects_digest, work_folder
 from mlproject.progress import bar
-from mlproject.stages.common import ModelReference, data_identity, describe, say
+from mlproject.registry import ModelReference
+from mlproject.stages.common import data_identity, say
 from mlproject.stages.gan import generator_of
 from mlproject.tracking import Run
 
-NAME = "nt-classifier"
+NAME = registry.CLASSIFIER
 Metrics = dict[str, Interval]
 
 
@@ -107,10 +104,10 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
             },
         )
         version = registry.register(run, folder, NAME, tags)
-    registry.update_mix_aliases(run.store, NAME, version, settings.mix)
+    moved = registry.update_mix_aliases(run.store, version, settings.mix)
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
     say(comparison_text({settings.mix: metrics}, first="validation"))
-    describe(run, reference, "registered")
+    say(f"registered {reference}" + (f", alias {', '.join(moved)}" if moved else ""))
     return reference
 
 
@@ -122,15 +119,12 @@ def _first_per_class(crops: Crops, per_class: int) -> Crops:
 
 def measure(crops: Crops, probabilities: np.ndarray, settings: EvaluationConfig) -> Metrics:
     """Every metric with its interval by subject."""
-    return bootstrap_intervals(
-        crops.labels, probabilities, crops.subjects, settings.threshold, settings.bootstrap, settings.level, settings.seed
-    )
+    draws = (settings.bootstrap, settings.level, settings.seed)
+    return bootstrap_intervals(crops.labels, probabilities, crops.subjects, settings.threshold, *draws)
 
 
 def _shortcuts(train_crops: Crops, held_out: Crops, settings: EvaluationConfig) -> Metrics:
-    return shortcut_baselines(
-        train_crops, held_out, settings.seed, draws=settings.bootstrap, level=settings.level
-    )
+    return shortcut_baselines(train_crops, held_out, settings.seed, draws=settings.bootstrap, level=settings.level)
 
 
 def log_evaluation(
@@ -203,7 +197,7 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
     )
     if config.run.reuse and (finished := run.reusable(key)):
         run.finish_as_reused(finished)
-        return _logged_metrics(run.metrics_of(finished), "test")
+        return _logged_metrics(run.store.metrics_of(finished), "test")
     runtime.set_threads(config.run.threads)
     run.begin_stage(
         key,
@@ -216,8 +210,8 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
         },
     )
     run.log_dataset(dataset, context="test")
-    readings = len(run.find_by_tags("eval_classifier", {"test_reading": dataset.digest})) + 1
-    classifier = load_classifier(model.folder, model.payload_digest, runtime.resolve_device(config.run.device))
+    readings = len(run.store.find("eval_classifier", {"test_reading": dataset.digest})) + 1
+    classifier = load_classifier(model.folder, model.digest, runtime.resolve_device(config.run.device))
     test = load_crops(dataset, "test", workers=config.run.workers)
     trained = load_crops(dataset, "train", workers=config.run.workers)
     known = np.isin(test.sites, sorted(set(trained.sites.tolist())))

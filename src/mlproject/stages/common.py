@@ -1,10 +1,5 @@
-"""What the stages share: their run, what they say on the terminal, and how they name data and models."""
+"""What the stages share: what they say on the terminal, and how they name data and models."""
 
-import contextlib
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlproject.data.manifest import DataSet
@@ -18,3 +13,13 @@ def say(text: str) -> None:
 def data_identity(dataset: DataSet) -> dict[str, Any]:
     """What decides the crops of a data set: content, labels, split (the digest) and how they are cut."""
     return {"digest": dataset.digest, "preprocessing": dataset.preprocessing}
+
+
+def describe_dataset(dataset: DataSet) -> str:
+    """Name, kind, counts, digest and place on one line."""
+    counts = ", ".join(
+        f"{split} {count['subjects']} subjects / {count['images']} images"
+        for split, count in dataset.info["counts"].items()
+        if count["images"]
+    )
+    return f"{dataset.name} ({dataset.data_kind}): {counts}; digest {dataset.digest[:12]}; {dataset.root}"

@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from mlproject.checksums import file_sha256
 from mlproject.config import Configuration, DataConfig
 from mlproject.data.manifest import DataSet, load_dataset
@@ -12,7 +10,8 @@ from mlproject.data.prepare import prepare, preview
 from mlproject.errors import UserError
 from mlproject.pipeline import stage_key, subjects_digest
 from mlproject.progress import bar
-from mlproject.stages.common import ModelReference, describe, say
+from mlproject.registry import ModelReference
+from mlproject.stages.common import describe_dataset, say
 from mlproject.tracking import Run
 
 # Only what no licence keeps on the user's disk is copied into the artifact store.
@@ -45,9 +44,9 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
     """
     key = data_key(config.data)
     finished = run.reusable(key) if config.run.reuse and not out else None
-    if finished is not None and (dataset := _made_by(run, finished)) is not None:
+    if finished is not None and (dataset := dataset_of_run(run, finished)) is not None:
         run.finish_as_reused(finished)
-        describe(run, dataset, "reused")
+        say(f"data: {describe_dataset(dataset)}")
         return dataset
     run.begin_stage(key)
     folder = Path(out) if out else Path(config.run.outputs) / "data" / f"{config.data.source}-{key[:12]}"
@@ -65,16 +64,16 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
         # licensed images stay where they are; their description does not
         for name in ("manifest.csv", "dataset.json"):
             run.log_artifact(folder / name, "dataset")
-    describe(run, dataset, "written")
+    say(f"data: {describe_dataset(dataset)}")
     return dataset
 
 
-def _made_by(run: Run, run_id: str) -> DataSet | None:
+def dataset_of_run(run: Run, run_id: str) -> DataSet | None:
     """The data set of a finished run, from its folder or from the artifact store; None when neither has it."""
-    folder = Path(run.tags_of(run_id).get("dataset_path", ""))
+    folder = Path(run.store.tags_of(run_id).get("dataset_path", ""))
     if folder.is_dir():
         return load_dataset(folder)
-    stored = run.artifact_folder(run_id, "dataset")
+    stored = run.store.download(run_id, "dataset")
     return load_dataset(stored) if stored is not None and (stored / "images").is_dir() else None
 
 
@@ -90,28 +89,23 @@ def resolve_data(run: Run, config: Configuration, reference: str, of: ModelRefer
         UserError: the reference leads nowhere.
     """
     if reference.startswith("runs:/"):
-        dataset = _made_by(run, reference.removeprefix("runs:/").split("/")[0])
+        dataset = dataset_of_run(run, reference.removeprefix("runs:/").split("/")[0])
         if dataset is None:
             raise UserError(f"data {reference}: that run has no data set folder left; run prepare_data again")
     elif reference:
         dataset = load_dataset(reference)
-    elif of is not None and (found := run.find_by_tags("prepare_data", {"data_digest": of.meta["data_digest"]})):
-        made = next((made for run_id in found if (made := _made_by(run, run_id)) is not None), None)
+    elif of is not None and (found := run.store.find("prepare_data", {"data_digest": of.meta["data_digest"]})):
+        made = next((made for run_id in found if (made := dataset_of_run(run, run_id)) is not None), None)
         if made is None:
             raise UserError(f"the data set {of.meta['data_digest'][:12]} is gone; name its folder with --data")
         dataset = made
     else:
         key = data_key(config.data)
         finished = run.reusable(key) if config.run.reuse else None
-        dataset_or_none = _made_by(run, finished) if finished else None
+        dataset_or_none = dataset_of_run(run, finished) if finished else None
         if dataset_or_none is None:
             with run.child("prepare_data", config) as child:
                 return prepare_data(child, config)
         dataset = dataset_or_none
-    say(f"data: {dataset.name} {dataset.digest[:12]} at {dataset.root}")
+    say(f"data: {describe_dataset(dataset)}")
     return dataset
-
-
-def images_of_classes(images: np.ndarray, labels: np.ndarray, per_class: int) -> dict[int, np.ndarray]:
-    """The first `per_class` images of each label, for pictures."""
-    return {label: images[labels == label][:per_class] for label in (0, 1)}

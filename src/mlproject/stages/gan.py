@@ -9,21 +9,24 @@ import numpy as np
 from mlproject import registry, runtime
 from mlproject.config import Configuration
 from mlproject.data.crops import load_crops
-from mlproject.data.manifest import DataSet, load_dataset
+from mlproject.data.manifest import DataSet
 from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
 from mlproject.data.splits import training_subset
 from mlproject.errors import UserError
-from mlproject.evaluation.figures import figure_png, real_beside_synthetic_figure
+from mlproject.evaluation.figures import figure_png
+from mlproject.evaluation.grids import real_beside_synthetic_figure
 from mlproject.gan.sampling import load_generator, save_generator
 from mlproject.gan.synthesis import write_synthetic
 from mlproject.gan.training import generator_steps
 from mlproject.gan.training import train_gan as train
 from mlproject.pipeline import stage_key, subjects_digest, work_folder
 from mlproject.progress import bar
-from mlproject.stages.common import ModelReference, data_identity, describe, say
+from mlproject.registry import ModelReference
+from mlproject.stages.common import data_identity, describe_dataset, say
+from mlproject.stages.data import dataset_of_run, resolve_data
 from mlproject.tracking import Run
 
-NAME = "nt-gan"
+NAME = registry.GENERATOR
 _SHOWN_PER_CLASS = 16
 
 
@@ -83,11 +86,11 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
         generator = load_generator(folder)
     labels = np.repeat([0, 1], _SHOWN_PER_CLASS)
     drawn = generator.sample(labels, seed=0)
-    real = [crops.images[crops.labels == label][:_SHOWN_PER_CLASS] for label in (0, 1)]
-    figure = real_beside_synthetic_figure(real, [drawn[labels == label] for label in (0, 1)])
+    shown = np.concatenate([np.flatnonzero(crops.labels == label)[:_SHOWN_PER_CLASS] for label in (0, 1)])
+    figure = real_beside_synthetic_figure(crops.images[shown], crops.labels[shown], drawn, labels)
     run.log_figure_png("real_beside_synthetic", figure_png(figure))
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
-    describe(run, reference, "registered")
+    say(f"registered {reference}")
     return reference
 
 
@@ -107,12 +110,10 @@ def resolve_generator(
     """
     if reference:
         return registry.resolve(run.store, reference, NAME)
-    from mlproject.stages.data import resolve_data
-
     dataset = dataset or resolve_data(run, config, "")
     count = config.gan.subjects if subjects is None else subjects
     seen = training_subset(dataset, count, dataset.info["split"].get("seed", 0))
-    found = run.find_by_tags("train_gan", {"inputs_digest": _provenance(dataset, seen)["inputs_digest"]})
+    found = run.store.find("train_gan", {"inputs_digest": _provenance(dataset, seen)["inputs_digest"]})
     if not found:
         raise UserError(
             f"no generator was trained on {len(seen)} subjects of data set {dataset.name} {dataset.digest[:12]}; make "
@@ -125,11 +126,9 @@ def resolve_generator(
 
 def generate_synthetic(run: Run, config: Configuration, generator: ModelReference, out: str = "") -> DataSet:
     """Write a synthetic data set folder, or take the one that a finished run wrote."""
-    from mlproject.stages.data import _made_by
-
     key = stage_key("generate_synthetic", synthesis=dataclasses.asdict(config.synthesis), generator=generator.digest)
     if config.run.reuse and not out and (finished := run.reusable(key)):
-        made = _made_by(run, finished)
+        made = dataset_of_run(run, finished)
         if made is not None:
             run.finish_as_reused(finished)
             return made
@@ -149,7 +148,7 @@ def generate_synthetic(run: Run, config: Configuration, generator: ModelReferenc
     run.log_dataset(dataset, context="synthetic")
     run.log_artifacts(folder, "dataset")
     run.log_artifact(folder / "grid.png", "samples")
-    describe(run, dataset, "written")
+    say(f"synthetic: {describe_dataset(dataset)}")
     return dataset
 
 
@@ -176,8 +175,6 @@ def resolve_synthetic(
     if settings.mix == "real":
         return None
     if reference:
-        from mlproject.stages.data import resolve_data
-
         pool = resolve_data(run, config, reference)
         if pool.data_kind != "synthetic":
             raise UserError(f"synthetic: {reference} holds {pool.data_kind}, not synthetic images")
@@ -196,6 +193,3 @@ def resolve_synthetic(
 def generator_of(pool: DataSet | None) -> dict[str, Any]:
     """What a synthetic pool says of its generator; {} without a pool."""
     return {} if pool is None else dict(pool.info["generator"])
-
-
-__all__ = ["generate_synthetic", "generator_of", "load_dataset", "resolve_generator", "resolve_synthetic", "train_gan"]

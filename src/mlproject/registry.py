@@ -1,0 +1,196 @@
+"""The model registry: register with checksums, and hand out nothing that does not verify.
+
+What is registered is a folder in the artifact store with a manifest over every file (`checksums.json`); the digest of
+that manifest is the version's tag `sha256`. A generator's folder is its payload (safetensors + JSON). A classifier's
+folder is an MLflow pyfunc from code around its payload, so that the same version is served, loaded and fine-tuned.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlproject.checksums import is_digest, verify_checksums
+from mlproject.config import PROJECT_ROOT
+from mlproject.errors import IntegrityError, UserError
+from mlproject.served import PAYLOAD, save_served_classifier
+from mlproject.tracking import MlflowException, Run, Store
+
+GENERATOR, CLASSIFIER = "nt-gan", "nt-classifier"
+RELEASED = PROJECT_ROOT / "registry" / "released.json"
+MIX_ALIASES = ("real", "synthetic", "hybrid")
+_ARTIFACT = "model"
+_DESCRIPTION_FILES = {GENERATOR: "generator.json", CLASSIFIER: "classifier.json"}
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A verified model: the folder to load from, what it says of itself, and where it came from."""
+
+    name: str
+    folder: Path  # of the payload: weights, description, checksums
+    digest: str  # of the payload
+    meta: dict[str, Any]  # generator.json or classifier.json
+    version: str = ""
+    run_id: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.name} version {self.version}" if self.version else str(self.folder)
+        return f"{where} (sha256 {self.digest[:12]})"
+
+
+def register(run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> str:
+    """Put a model folder into the run's artifacts and make it a version of `name`; returns the version's number.
+
+    Args:
+        folder: the payload, as save_generator or save_classifier wrote it.
+        tags: provenance; `sha256`, `payload_sha256` and git's state are added.
+    """
+    client = run.store.client
+    payload_digest = verify_checksums(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        model = folder
+        if name == CLASSIFIER:
+            model = Path(temporary) / _ARTIFACT
+            save_served_classifier(folder, model)
+        digest = verify_checksums(model)
+        run.log_artifacts(model, _ARTIFACT)
+    run_tags = run.store.tags_of(run.id)
+    all_tags = {
+        **{key: run_tags.get(key, "unknown") for key in ("git_commit", "git_dirty")},
+        **tags,
+        "sha256": digest,
+        "payload_sha256": payload_digest,
+    }
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run.id).info.artifact_uri}/{_ARTIFACT}"
+    version = client.create_model_version(name, source, run.id, tags=all_tags).version
+    run.set_tags({"model_sha256": digest, "model_version": f"{name}/{version}"})
+    if name == GENERATOR:
+        client.set_registered_model_alias(name, "champion", version)
+    return str(version)
+
+
+def resolve(store: Store, reference: str, name: str) -> ModelReference:
+    """A verified model from a folder or a file in it, `runs:/<id>`, or `models:/<name>@<alias>` / `/<version>`.
+
+    Raises:
+        UserError: there is no such model, or it is of another kind.
+        IntegrityError: its files are not those that were registered, or its version carries no digest.
+    """
+    if reference.startswith("models:/"):
+        return _resolve_version(store, reference, name)
+    if reference.startswith("runs:/"):
+        return of_run(store, reference.removeprefix("runs:/").split("/")[0], name)
+    path = Path(reference)
+    if path.suffix.lower() in _PICKLES:
+        raise UserError(f"{reference} is a pickle, which runs code when it is read; give a folder with safetensors")
+    if not path.exists():
+        raise UserError(f"{name}: {reference} does not exist; give a folder, runs:/<id> or models:/{name}@champion")
+    folder = path.parent if path.is_file() else path
+    if (folder / PAYLOAD).is_dir():
+        verify_checksums(folder)
+        folder = folder / PAYLOAD
+    return _reference(name, folder, verify_checksums(folder))
+
+
+def of_run(store: Store, run_id: str, name: str) -> ModelReference:
+    """The verified version that a run registered, itself or by reuse of another run's."""
+    try:
+        tags = store.tags_of(run_id)
+    except MlflowException:
+        raise UserError(f"runs:/{run_id}: the store has no such run; `make ui` lists them") from None
+    registered, _, version = tags.get("model_version", "").partition("/")
+    if registered != name:
+        raise UserError(f"runs:/{run_id}: that run registered no {name}; name the run of its training")
+    return _resolve_version(store, f"models:/{name}/{version}", name)
+
+
+def _resolve_version(store: Store, reference: str, name: str) -> ModelReference:
+    given, alias, version = _parse(reference)
+    if given != name:
+        raise UserError(f"{reference}: expected a version of {name}")
+    client = store.client
+    try:
+        found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
+    except MlflowException:
+        command = "train_gan" if name == GENERATOR else "train_classifier"
+        raise UserError(
+            f"{reference}: the registry has no such version; `mlflow run . -e {command}` registers one"
+        ) from None
+    label = f"{name} version {found.version}"
+    digest = found.tags.get("sha256")
+    if not is_digest(digest):
+        raise IntegrityError(f"{label}: carries no sha256 tag, so it cannot be verified and is not loaded")
+    released = released_digests().get(name, {}).get(str(found.version))
+    if released is not None and released != digest:
+        raise IntegrityError(f"{label}: its digest {digest[:12]} is not the released one, {released[:12]}")
+    folder = store.download(found.run_id, _ARTIFACT)
+    if folder is None:
+        raise IntegrityError(f"{label}: its files are gone from the artifact store")
+    try:
+        verify_checksums(folder, digest)
+    except IntegrityError as error:
+        raise IntegrityError(f"{label}: {error}") from None
+    payload = folder / PAYLOAD if (folder / PAYLOAD).is_dir() else folder
+    return _reference(name, payload, verify_checksums(payload), str(found.version), found.run_id)
+
+
+def _parse(reference: str) -> tuple[str, str, str]:
+    """(name, alias, version) of `models:/name@alias` or `models:/name/version`."""
+    rest = reference.removeprefix("models:/")
+    name, at, alias = rest.partition("@")
+    if not at:
+        name, _, version = rest.partition("/")
+        if not version.isdigit():
+            raise UserError(f"{reference}: expected models:/<name>@<alias> or models:/<name>/<version number>")
+        return name, "", version
+    return name, alias, ""
+
+
+def _reference(name: str, folder: Path, digest: str, version: str = "", run_id: str = "") -> ModelReference:
+    description = folder / _DESCRIPTION_FILES[name]
+    if not description.is_file():
+        raise UserError(f"{folder}: holds no {description.name}, so it is no {name}")
+    meta = json.loads(description.read_text(encoding="utf-8"))
+    return ModelReference(name, folder, digest, meta, version, run_id)
+
+
+def released_digests() -> dict[str, dict[str, str]]:
+    """{name: {version: sha256}} of what was released, as committed in registry/released.json."""
+    if not RELEASED.is_file():
+        return {}
+    content = json.loads(RELEASED.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:
+    """Move the alias of a mix, and `champion`, to a classifier that is better on validation; returns what moved.
+
+    Scores on different validation subjects do not compare: an alias of another data set gives way.
+    """
+    candidate = store.client.get_model_version(CLASSIFIER, version)
+    moved = []
+    for alias in (mix, "champion"):
+        try:
+            holder = store.client.get_model_version_by_alias(CLASSIFIER, alias)
+        except MlflowException:
+            holder = None
+        same_data = holder is not None and holder.tags.get("data_digest") == candidate.tags.get("data_digest")
+        if same_data and _validation_auc(store, holder.run_id) >= _validation_auc(store, candidate.run_id):
+            continue
+        store.client.set_registered_model_alias(CLASSIFIER, alias, version)
+        moved.append(alias)
+    return moved
+
+
+def _validation_auc(store: Store, run_id: str) -> float:
+    return store.metrics_of(run_id).get("val.auc", 0.0)

@@ -1,0 +1,341 @@
+"""The only room that speaks to MLflow's tracking: the store, its runs, what they log, and finding earlier ones.
+
+It works through `MlflowClient` and explicit run ids, so that no hidden "active run" decides where a metric goes.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from mlproject import environment
+from mlproject.checkpoint import latest_checkpoint
+from mlproject.config import SECTIONS, Configuration, as_nested, as_yaml
+from mlproject.data.manifest import DataSet
+from mlproject.errors import UserError
+from mlproject.journal import Entry, Journal
+
+environment.quiet()
+
+from mlflow import MlflowClient  # noqa: E402 - MLflow reads its environment when it is imported
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.tracking.context import registry as context_registry  # noqa: E402
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+_BATCH = 1000  # metrics in one request, MLflow's limit
+_SECONDS_BETWEEN_FLUSHES = 5.0
+_DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
+_JOURNAL = "metrics.jsonl"
+
+
+class Store:
+    """A tracking store and registry, and the experiment that new runs go to."""
+
+    def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
+        self.uri, self.client, self.experiment_id = uri, client, experiment_id
+
+    def ui_command(self) -> str:
+        """The command that opens this store in the MLflow UI."""
+        if self.uri.startswith("http"):
+            return f"open {self.uri}"
+        return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {self.uri}"
+
+    def tags_of(self, run_id: str) -> dict[str, str]:
+        return dict(self.client.get_run(run_id).data.tags)
+
+    def metrics_of(self, run_id: str) -> dict[str, float]:
+        """The last value of every metric of a run."""
+        return dict(self.client.get_run(run_id).data.metrics)
+
+    def find(self, stage: str, tags: Mapping[str, str], status: str = "FINISHED") -> list[str]:
+        """Run ids of a stage that did work of their own and carry these tags, newest first."""
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in {"stage": stage, **tags}.items())
+        runs = self.client.search_runs([self.experiment_id], f"{wanted} and attributes.status = '{status}'")
+        return [run.info.run_id for run in runs if "reused_from" not in run.data.tags]
+
+    def download(self, run_id: str, path: str) -> Path | None:
+        """A local folder with the artifacts of a run below `path`; None when there are none."""
+        run_id = self.tags_of(run_id).get("reused_from", run_id)
+        if not self.client.list_artifacts(run_id, path):
+            return None
+        return Path(self.client.download_artifacts(run_id, path))
+
+
+def open_store(experiment: str) -> Store:
+    """The store that MLFLOW_TRACKING_URI names, or `mlflow.db` in the current folder.
+
+    The schema is made under a lock: several processes that start on a fresh file would otherwise crash one another.
+
+    Raises:
+        UserError: the store cannot be opened.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    try:
+        with _store_lock(uri):
+            client = MlflowClient(uri, uri)
+            if run_id := os.environ.get("MLFLOW_RUN_ID"):
+                experiment_id = client.get_run(run_id).info.experiment_id
+            elif (found := client.get_experiment_by_name(experiment)) is not None:
+                experiment_id = found.experiment_id
+            else:
+                experiment_id = client.create_experiment(experiment)
+    except UserError:
+        raise
+    except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a store that is not there
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"tracking store {uri} cannot be opened ({reason}); check MLFLOW_TRACKING_URI") from error
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    return Store(uri, client, experiment_id)
+
+
+@contextlib.contextmanager
+def _store_lock(uri: str) -> Iterator[None]:
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    try:
+        lock = os.open(database.with_name(f"{database.name}.lock"), os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise UserError(
+            f"tracking store {uri} cannot be opened ({error.strerror}); check MLFLOW_TRACKING_URI"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+class Run:
+    """One run: everything that is logged goes through here. Made by `entry_run` and `Run.child`."""
+
+    def __init__(self, store: Store, run_id: str, stage: str) -> None:
+        self.store, self.id, self.stage = store, run_id, stage
+        self._buffer: list[Metric] = []
+        self._flushed = time.monotonic()
+
+    # -- what a stage asks of earlier runs ------------------------------------------------------------------------
+
+    def reusable(self, key: str) -> str | None:
+        """The newest finished run of this project with the same stage key, or None."""
+        found = self.store.find(self.stage, {"stage.key": key})
+        return found[0] if found else None
+
+    def begin_stage(self, key: str, tags: Mapping[str, str] | None = None) -> None:
+        """Say what this run is about to do, and close what a killed process left open on the same work."""
+        for run_id in self.store.find(self.stage, {"stage.key": key}, status="RUNNING"):
+            if run_id != self.id and not _is_alive(self.store.tags_of(run_id).get("stage.process", "")):
+                self.store.client.set_tag(run_id, "continued_by", self.id)
+                self.store.client.set_terminated(run_id, "KILLED")
+        self.set_tags({"stage.key": key, "stage.process": _this_process(), **(tags or {})})
+
+    def finish_as_reused(self, run_id: str) -> None:
+        """Stand for a finished run: its metrics, its tags, and its artifacts by reference."""
+        source = self.store.client.get_run(run_id)
+        own = {"stage.process", *self.store.tags_of(self.id)}
+        kept = {key: value for key, value in source.data.tags.items() if key not in own and key[:7] != "mlflow."}
+        self.set_tags({**kept, "reused_from": run_id})
+        self.log_metrics(source.data.metrics)
+        print(f"{self.stage}: reused from run {run_id} (--reuse false repeats the work)", flush=True)
+
+    # -- logging --------------------------------------------------------------------------------------------------
+
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of a training step; they reach the store in batches, at the latest when the run ends."""
+        self._add(Entry(step, dict(values), time.time_ns() // 1_000_000))
+
+    def _add(self, entry: Entry) -> None:
+        self._buffer += [Metric(key, value, entry.time_ms, entry.step) for key, value in entry.values.items()]
+        if len(self._buffer) >= _BATCH or time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything that is buffered to the store."""
+        while self._buffer:
+            batch, self._buffer = self._buffer[:_BATCH], self._buffer[_BATCH:]
+            self.store.client.log_batch(self.id, metrics=batch)
+        self._flushed = time.monotonic()
+
+    @contextlib.contextmanager
+    def journal(self, work: Path) -> Iterator[Report]:
+        """A `report` that a kill cannot rob: the journal in `work` is replayed up to the newest checkpoint.
+
+        Args:
+            work: the stage's work folder; its `checkpoints` are what training resumes from.
+        """
+        with Journal(work / _JOURNAL) as journal:
+            checkpoint = latest_checkpoint(work / "checkpoints")
+            for entry in journal.truncate_above(checkpoint.step if checkpoint else -1):
+                self._add(entry)
+
+            def report(step: int, values: Mapping[str, float]) -> None:
+                self._add(journal.append(step, values))
+
+            yield report
+        self.flush()
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Final values, one each."""
+        self.report(0, values)
+        self.flush()
+
+    def report_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """A picture at a step, uint8 [h, w] or [h, w, 3]."""
+        self.store.client.log_image(self.id, np.ascontiguousarray(image), key=name, step=step)
+
+    def log_figure_png(self, name: str, png: bytes) -> None:
+        """A finished figure, as `figures/<name>.png`."""
+        self._log_bytes(f"{name}.png", png, "figures")
+
+    def log_text(self, name: str, text: str) -> None:
+        self._log_bytes(name, text.encode("utf-8"), "")
+
+    def _log_bytes(self, name: str, content: bytes, folder: str) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / name
+            path.write_bytes(content)
+            self.store.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_table(self, name: str, columns: Mapping[str, list[Any]]) -> None:
+        """A table, which the UI shows and compares, as `<name>.json`."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.store.client.log_table(self.id, dict(columns), f"{name}.json")
+
+    def log_artifact(self, path: str | Path, folder: str = "") -> None:
+        self.store.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_artifacts(self, folder: str | Path, path: str = "") -> None:
+        self.store.client.log_artifacts(self.id, str(folder), path or None)
+
+    def log_dataset(self, dataset: DataSet, context: str) -> None:
+        """The data set as an input of this run, with its digest; the tag holds all 64 digits."""
+        entity = Dataset(
+            name=dataset.name,
+            digest=dataset.digest[:_DIGEST_LIMIT],
+            source_type="local",
+            source=f'{{"uri": "{dataset.root.resolve().as_posix()}"}}',
+            profile=str(dataset.info["counts"]).replace("'", '"'),
+        )
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        self.store.client.log_inputs(self.id, inputs)
+        kind = "synthetic_digest" if dataset.data_kind == "synthetic" else "data_digest"
+        self.set_tags({kind: dataset.digest} | ({"data_kind": dataset.data_kind} if kind == "data_digest" else {}))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self.store.client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+    def log_config(self, config: Configuration, sections: tuple[str, ...]) -> None:
+        """The resolved configuration under dotted keys and as config.yaml.
+
+        `mlflow run` has logged what was typed under the typed keys; a key that stands already is left as it is, since
+        MLflow refuses a second value.
+        """
+        nested = as_nested(config)
+        known = self.store.client.get_run(self.id).data.params
+        params = [
+            Param(f"{section}.{key}", str(value))
+            for section in sections
+            for key, value in nested[section].items()
+            if f"{section}.{key}" not in known
+        ]
+        self.store.client.log_batch(self.id, params=params)
+        self.log_text("config.yaml", as_yaml(config, tuple(name for name in SECTIONS if name in sections)))
+
+    # -- runs below and the end -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def child(self, name: str, config: Configuration) -> Iterator["Run"]:
+        """A nested run for the stage that `name` begins with ("train_classifier hybrid")."""
+        stage = name.split()[0]
+        run_id = _create(self.store, name, {"mlflow.parentRunId": self.id})
+        with _until_its_end(Run(self.store, run_id, stage), config) as run:
+            yield run
+
+
+_SECTIONS_OF = {
+    "prepare_data": ("data",),
+    "train_gan": ("gan", "data"),
+    "generate_synthetic": ("synthesis",),
+    "train_classifier": ("classifier", "data", "evaluation"),
+    "eval_classifier": ("evaluation", "data"),
+    "main": ("data", "gan", "synthesis", "classifier", "evaluation"),
+}
+
+
+@contextlib.contextmanager
+def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
+    """The run of an entry point: the one that `mlflow run` made for it, or a new one.
+
+    It ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
+    """
+    run_id = os.environ.pop("MLFLOW_RUN_ID", "")
+    if not run_id:
+        run_id = _create(store, stage, {})
+    # SIGTERM unwinds like Ctrl-C, so that buffers are flushed and the run gets its true status
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _until_its_end(Run(store, run_id, stage), config) as run:
+            yield run
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _until_its_end(run: Run, config: Configuration) -> Iterator[Run]:
+    run.set_tags({"stage": run.stage, **environment.git_tags()})
+    status = "FAILED"
+    try:
+        run.log_config(config, _SECTIONS_OF[run.stage])
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except UserError as error:
+        with contextlib.suppress(MlflowException):
+            run.set_tags({"error": str(error)[:4000]})
+        raise
+    finally:
+        run.flush()
+        run.store.client.set_terminated(run.id, status)
+
+
+def _create(store: Store, name: str, tags: Mapping[str, str]) -> str:
+    defaults = context_registry.resolve_tags()
+    created = store.client.create_run(store.experiment_id, tags=defaults | dict(tags), run_name=name)
+    return created.info.run_id
+
+
+def _this_process() -> str:
+    """Host, process id and start time: a process id alone is given to others later."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process named by `_this_process` still runs; one on another host counts as alive."""
+    host, _, rest = process.rpartition(":")[0].rpartition(":")
+    if host and host != socket.gethostname():
+        return True
+    try:
+        found = psutil.Process(int(rest))
+        return f"{found.create_time():.2f}" == process.rpartition(":")[2]
+    except (psutil.NoSuchProcess, ValueError):
+        return False

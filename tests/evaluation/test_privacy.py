@@ -8,14 +8,8 @@ import pytest
 from mlproject.errors import UserError
 from mlproject.evaluation.distribution import MINIMUM_N
 from mlproject.evaluation.intervals import Interval
-from mlproject.evaluation.privacy import (
-    authenticity,
-    find_copies,
-    membership_attack,
-    nearest,
-    plant_copies,
-    privacy_audit,
-)
+from mlproject.evaluation.membership import attack_control, membership_attack, nearest
+from mlproject.evaluation.privacy import authenticity, find_copies, plant_copies, privacy_audit
 
 OPTIONS = {"draws": 300, "level": 0.95, "seed": 0}
 FRAMES = 2
@@ -139,6 +133,16 @@ def test_a_small_hold_out_set_is_undecided_rather_than_passed():
     assert audit["verdict"] == "undecided"
     assert not audit["passed"]
     assert any("more hold-out subjects" in reason for reason in audit["reasons"])
+
+
+def test_control_is_at_chance_on_average_and_not_when_the_sets_differ():
+    values = []
+    for seed in range(20):
+        features, subjects = images(90, seed + 500, dimensions=10)
+        values.append(attack_control(features[:100], subjects[:100], features[100:], subjects[100:], **OPTIONS).value)
+    assert np.mean(values) == pytest.approx(0.5, abs=0.04)  # four standard errors
+    # members that lie elsewhere are far from both halves
+    assert attack_control(TRAIN + 1.0, TRAIN_SUBJECTS, HOLD_OUT, HOLD_OUT_SUBJECTS, **OPTIONS).high < 0.3
 
 
 def test_a_hold_out_set_from_elsewhere_is_undecided_by_its_control():

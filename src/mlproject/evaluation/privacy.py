@@ -1,4 +1,4 @@
-"""Does a generator hand out its training images? Distances, authenticity, a membership attack, and their controls.
+"""Does a generator hand out its training images? Copies, authenticity, a membership attack, and their controls.
 
 All take features [n, d] (flattened pixels or a network's), training images, hold-out images of other subjects that
 the generator never saw, and synthetic images. What is close is decided by the hold-out set, never by a fixed number.
@@ -11,7 +11,8 @@ import numpy as np
 
 from mlproject.errors import UserError
 from mlproject.evaluation.distribution import require_features
-from mlproject.evaluation.intervals import Interval, auc_interval, wilson_interval
+from mlproject.evaluation.intervals import Interval, wilson_interval
+from mlproject.evaluation.membership import attack_control, distance_ratio, membership_attack, nearest
 
 MINIMUM_SYNTHETIC = 50
 MINIMUM_SUBJECTS = 10
@@ -26,43 +27,6 @@ RULE = (
     "above chance by its lower bound and above {bound:g} by its upper bound. undecided: the attack's upper bound is "
     "above {bound:g}, its control is not at chance, or planted copies are missed. passed: otherwise"
 )
-
-
-def nearest(
-    queries: np.ndarray,
-    references: np.ndarray,
-    query_subjects: np.ndarray | None = None,
-    reference_subjects: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distance to the nearest reference, [n], and its index, [n].
-
-    With subjects of both, references of the query's own subject do not count; without any left, the distance is
-    infinite.
-    """
-    # around a common centre, so that squares of large means do not swallow small distances
-    centre = references.mean(axis=0, dtype=np.float64)
-    queries, references = queries - centre, references - centre
-    squares = (references**2).sum(axis=1)
-    distances, indices = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
-    for start in range(0, len(queries), 512):
-        part = queries[start : start + 512]
-        # |q|² is the same for all references of a query and plays no part in the choice
-        relative = squares - 2 * part @ references.T
-        if query_subjects is not None and reference_subjects is not None:
-            relative[query_subjects[start : start + 512, None] == reference_subjects] = np.inf
-        chosen = relative.argmin(axis=1)
-        exact = np.sqrt(((part - references[chosen]) ** 2).sum(axis=1))
-        reachable = np.isfinite(relative[np.arange(len(part)), chosen])
-        distances[start : start + 512] = np.where(reachable, exact, np.inf)
-        indices[start : start + 512] = chosen
-    return distances, indices
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, where 0 / 0 is 1: a blank image that is in both sets tells nothing."""
-    both_zero = (above == 0) & (below == 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(both_zero, 1.0, above / below)
 
 
 @dataclass(frozen=True)
@@ -95,10 +59,10 @@ def find_copies(
     control. In many dimensions ratios stay near 1 and the first decides; in few the second does.
     """
     to_train, train_index = nearest(synthetic, train)
-    ratio = _ratio(to_train, nearest(synthetic, hold_out)[0])
+    ratio = distance_ratio(to_train, nearest(synthetic, hold_out)[0])
     hold_out_to_train, _ = nearest(hold_out, train)
     others, _ = nearest(hold_out, hold_out, hold_out_subjects, hold_out_subjects)
-    hold_out_ratio = _ratio(hold_out_to_train, others)
+    hold_out_ratio = distance_ratio(hold_out_to_train, others)
     threshold = float(min(COPY_RATIO, hold_out_ratio.min() ** CONTROL_MARGIN))
     # distance 0 is a copy whatever the control says
     found = np.flatnonzero((ratio < threshold) | (ratio == 0))
@@ -116,35 +80,6 @@ def authenticity(train: np.ndarray, train_subjects: np.ndarray, samples: np.ndar
     distance, index = nearest(samples, train)
     own, _ = nearest(train, train, train_subjects, train_subjects)
     return wilson_interval(int((distance > own[index]).sum()), len(samples), level)
-
-
-def membership_attack(
-    members: np.ndarray,
-    member_subjects: np.ndarray,
-    others: np.ndarray,
-    other_subjects: np.ndarray,
-    released: np.ndarray,
-    *,
-    draws: int,
-    level: float,
-    seed: int,
-) -> Interval:
-    """AUC with which distances to the released images tell members from others; chance is 0.5.
-
-    The attacker calls an image a member when a released image is near, measured against its nearest real image of
-    another subject, so that plain images do not look like members (the calibration of Watson et al. 2022, ICLR). The
-    interval is a bootstrap by subject.
-    """
-    candidates = np.concatenate([members, others])
-    subjects = np.concatenate(
-        [[f"member {name}" for name in member_subjects], [f"other {name}" for name in other_subjects]]
-    )
-    distance, _ = nearest(candidates, released)
-    usual, _ = nearest(candidates, candidates, subjects, subjects)
-    labels = np.repeat([1, 0], [len(members), len(others)])
-    # a zero distance to other subjects' images means duplicates; finite numbers keep the ranks defined
-    scores = -np.nan_to_num(_ratio(distance, usual), posinf=np.finfo(float).max)
-    return auc_interval(labels, scores, subjects, draws, level, seed)
 
 
 def plant_copies(
@@ -169,12 +104,6 @@ def plant_copies(
     copies = np.asarray(train, dtype=np.float64)[generator.choice(len(train), count, replace=count > len(train))]
     planted[where] = copies + noise * train.std(axis=0) * generator.standard_normal(copies.shape)
     return planted, where
-
-
-def _halves(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    names, index = np.unique(subjects, return_inverse=True)
-    first = np.random.default_rng(seed).permuted(np.arange(len(names)) < len(names) // 2)[index]
-    return np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
@@ -211,8 +140,7 @@ def privacy_audit(
 
     Returns:
         `verdict` (passed, failed, undecided), `passed`, `reasons`, `rule`, `numbers`, `closest_pairs` (synthetic,
-        training). The attack's control puts one half of the hold-out set in place of the synthetic images and attacks
-        with the other half as non-members: it is at chance when training and hold-out images are alike otherwise.
+        training). The attack's control is `attack_control` of training and hold-out images.
 
     Raises:
         UserError: too few images or subjects, or a subject on both sides.
@@ -240,11 +168,7 @@ def privacy_audit(
     one_sided = 2 * level - 1  # both tails of an interval at this level hold 1 - level each
     options: dict[str, Any] = {"draws": draws, "level": one_sided, "seed": seed}
     attack = membership_attack(train, train_subjects, hold_out, hold_out_subjects, synthetic, **options)
-    first, second = _halves(hold_out_subjects, seed)
-    control_options = {**options, "level": level}
-    control = membership_attack(
-        train, train_subjects, hold_out[first], hold_out_subjects[first], hold_out[second], **control_options
-    )
+    control = attack_control(train, train_subjects, hold_out, hold_out_subjects, draws=draws, level=level, seed=seed)
 
     failed, undecided = [], []
     if len(found.copies):

@@ -69,12 +69,32 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
 
 
 def dataset_of_run(run: Run, run_id: str) -> DataSet | None:
-    """The data set of a finished run, from its folder or from the artifact store; None when neither has it."""
-    folder = Path(run.store.tags_of(run_id).get("dataset_path", ""))
-    if folder.is_dir():
-        return load_dataset(folder)
+    """The data set of a finished run, from its folder or from the artifact store; None when neither has it.
+
+    Another data set may have been written to the same folder since: the digest decides.
+    """
+    tags = run.store.tags_of(run_id)
+    digest = tags.get("synthetic_digest") or tags.get("data_digest")
+    folder = Path(tags.get("dataset_path", ""))
+    if folder.joinpath("dataset.json").is_file():
+        dataset = load_dataset(folder)
+        if dataset.digest == digest:
+            return dataset
     stored = run.store.download(run_id, "dataset")
-    return load_dataset(stored) if stored is not None and (stored / "images").is_dir() else None
+    if stored is None or not (stored / "images").is_dir():
+        return None
+    dataset = load_dataset(stored)
+    return dataset if dataset.digest == digest else None
+
+
+def _data_of_model(run: Run, model: ModelReference) -> DataSet:
+    """The data set that a model was trained on, with the crop it was trained on."""
+    digest, crop = model.meta["data_digest"], model.meta["preprocessing"]
+    for run_id in run.store.find("prepare_data", {"data_digest": digest}):
+        dataset = dataset_of_run(run, run_id)
+        if dataset is not None and dataset.preprocessing == crop:
+            return dataset
+    raise UserError(f"the data set {digest[:12]} that {model} was trained on is not in this store; name it with --data")
 
 
 def resolve_data(run: Run, config: Configuration, reference: str, of: ModelReference | None = None) -> DataSet:
@@ -94,18 +114,15 @@ def resolve_data(run: Run, config: Configuration, reference: str, of: ModelRefer
             raise UserError(f"data {reference}: that run has no data set folder left; run prepare_data again")
     elif reference:
         dataset = load_dataset(reference)
-    elif of is not None and (found := run.store.find("prepare_data", {"data_digest": of.meta["data_digest"]})):
-        made = next((made for run_id in found if (made := dataset_of_run(run, run_id)) is not None), None)
-        if made is None:
-            raise UserError(f"the data set {of.meta['data_digest'][:12]} is gone; name its folder with --data")
-        dataset = made
+    elif of is not None:
+        dataset = _data_of_model(run, of)
     else:
         key = data_key(config.data)
-        finished = run.reusable(key) if config.run.reuse else None
-        dataset_or_none = dataset_of_run(run, finished) if finished else None
-        if dataset_or_none is None:
+        found = run.store.find("prepare_data", {"stage.key": key}) if config.run.reuse else []
+        made = dataset_of_run(run, found[0]) if found else None
+        if made is None:
             with run.child("prepare_data", config) as child:
                 return prepare_data(child, config)
-        dataset = dataset_or_none
+        dataset = made
     say(f"data: {describe_dataset(dataset)}")
     return dataset

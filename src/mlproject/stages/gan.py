@@ -126,7 +126,7 @@ def resolve_generator(
 
 def generate_synthetic(run: Run, config: Configuration, generator: ModelReference, out: str = "") -> DataSet:
     """Write a synthetic data set folder, or take the one that a finished run wrote."""
-    key = stage_key("generate_synthetic", synthesis=dataclasses.asdict(config.synthesis), generator=generator.digest)
+    key = _synthesis_key(config, generator)
     if config.run.reuse and not out and (finished := run.reusable(key)):
         made = dataset_of_run(run, finished)
         if made is not None:
@@ -150,6 +150,10 @@ def generate_synthetic(run: Run, config: Configuration, generator: ModelReferenc
     run.log_artifact(folder / "grid.png", "samples")
     say(f"synthetic: {describe_dataset(dataset)}")
     return dataset
+
+
+def _synthesis_key(config: Configuration, generator: ModelReference) -> str:
+    return stage_key("generate_synthetic", synthesis=dataclasses.asdict(config.synthesis), generator=generator.digest)
 
 
 def _tags_of(generator: ModelReference) -> dict[str, str]:
@@ -183,8 +187,13 @@ def resolve_synthetic(
         refuse_leak({"generator": model.meta | {"digest": model.digest}}, dataset)
         synthesis = dataclasses.replace(config.synthesis, per_class=settings.synthetic_per_class, class_name="both")
         drawing = dataclasses.replace(config, synthesis=synthesis)
-        with run.child("generate_synthetic", drawing) as child:
-            pool = generate_synthetic(child, drawing, model)
+        key = _synthesis_key(drawing, model)
+        found = run.store.find("generate_synthetic", {"stage.key": key}) if config.run.reuse else []
+        made = dataset_of_run(run, found[0]) if found else None
+        if made is None:
+            with run.child("generate_synthetic", drawing) as child:
+                made = generate_synthetic(child, drawing, model)
+        pool = made
     refuse_leak(pool.info, dataset)
     refuse_other_preprocessing(pool.info, dataset)
     return pool

@@ -9,7 +9,7 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 MLFLOW_RUN := $(RUN) MLFLOW_TRACKING_URI=$(STORE) mlflow run . --env-manager local --experiment-name nt-synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow train-gan train-classifier ui lint clean
+.PHONY: help setup demo test test-slow train-gan train-classifier verify-models release ui lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,15 @@ train-gan: $(READY) ## train the generator (configs/default.yaml)
 
 train-classifier: $(READY) ## train a classifier on hybrid data
 	@$(MLFLOW_RUN) -e train_classifier -P mix=hybrid
+
+verify-models: $(READY) ## check every registered model version against its digests
+	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/verify_models.py
+
+# which model and version: make release NAME=nt-gan VERSION=3
+NAME ?= nt-classifier
+VERSION ?= @champion
+release: $(READY) ## write a version's weights and digest to outputs/release (NAME=, VERSION=)
+	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/release.py --name "$(NAME)" --version "$(VERSION)"
 
 ui: $(READY) ## open the MLflow UI on this folder's store
 	@echo "http://127.0.0.1:5000  (Ctrl-C ends it)"

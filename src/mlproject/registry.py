@@ -1,25 +1,30 @@
 """The model registry: register with checksums, and hand out nothing that does not verify.
 
-What is registered is a folder in the artifact store with a manifest over every file (`checksums.json`); the digest of
-that manifest is the version's tag `sha256`. A generator's folder is its payload (safetensors + JSON). A classifier's
-folder is an MLflow pyfunc from code around its payload, so that the same version is served, loaded and fine-tuned.
+What is registered is a model of the run that made it (MLflow lists it on the run's page), a folder with a manifest over
+every file (`checksums.json`); the digest of that manifest is the version's tag `sha256`. A generator's folder is its
+payload (safetensors + JSON). A classifier's folder is an MLflow pyfunc from code around its payload, so that the same
+version is served, loaded and fine-tuned.
 """
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlproject.checksums import is_digest, verify_checksums
-from mlproject.config import PROJECT_ROOT
 from mlproject.errors import IntegrityError, UserError
+from mlproject.released import check_released
 from mlproject.served import PAYLOAD, save_served_classifier
 from mlproject.tracking import MlflowException, Run, Store
 
+# MLflow reads its environment when it is imported: after tracking, which sets it
+from mlflow.artifacts import download_artifacts  # isort: skip
+from mlflow.entities import LoggedModelOutput  # isort: skip
+from mlflow.entities.model_registry import ModelVersion  # isort: skip
+
 GENERATOR, CLASSIFIER = "nt-gan", "nt-classifier"
-RELEASED = PROJECT_ROOT / "registry" / "released.json"
 MIX_ALIASES = ("real", "synthetic", "hybrid")
 _ARTIFACT = "model"
 _DESCRIPTION_FILES = {GENERATOR: "generator.json", CLASSIFIER: "classifier.json"}
@@ -43,39 +48,56 @@ class ModelReference:
 
 
 def register(run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> str:
-    """Put a model folder into the run's artifacts and make it a version of `name`; returns the version's number.
+    """Make a model folder a model of the run and a version of `name`; returns the version's number.
 
     Args:
         folder: the payload, as save_generator or save_classifier wrote it.
-        tags: provenance; `sha256`, `payload_sha256` and git's state are added.
+        tags: provenance; `sha256`, `payload_sha256` and git's state are added. Version and model carry all of them.
+
+    Raises:
+        IntegrityError: the folder does not verify.
     """
     client = run.store.client
-    payload_digest = verify_checksums(folder)
+    run_tags = run.store.tags_of(run.id)
+    all_tags = {key: run_tags.get(key, "unknown") for key in ("git_commit", "git_dirty")} | dict(tags)
+    all_tags["payload_sha256"] = verify_checksums(folder)
     with tempfile.TemporaryDirectory() as temporary:
         model = folder
         if name == CLASSIFIER:
             model = Path(temporary) / _ARTIFACT
             save_served_classifier(folder, model)
-        digest = verify_checksums(model)
-        run.log_artifacts(model, _ARTIFACT)
-    run_tags = run.store.tags_of(run.id)
-    all_tags = {
-        **{key: run_tags.get(key, "unknown") for key in ("git_commit", "git_dirty")},
-        **tags,
-        "sha256": digest,
-        "payload_sha256": payload_digest,
-    }
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    source = f"{client.get_run(run.id).info.artifact_uri}/{_ARTIFACT}"
-    version = client.create_model_version(name, source, run.id, tags=all_tags).version
-    run.set_tags({"model_sha256": digest, "model_version": f"{name}/{version}"})
+        all_tags["sha256"] = verify_checksums(model)
+        model_id = _log_model(run, model, name, all_tags)
+    _ensure_registered_model(run.store, name)
+    source = f"models:/{model_id}"
+    version = client.create_model_version(name, source, run.id, tags=all_tags, model_id=model_id).version
+    run.set_tags({"model_sha256": all_tags["sha256"], "model_version": f"{name}/{version}"})
     if name == GENERATOR:
         client.set_registered_model_alias(name, "champion", version)
     return str(version)
+
+
+def _log_model(run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> str:
+    """Store a folder as a model of the run; returns the model's id."""
+    client = run.store.client
+    experiment_id = client.get_run(run.id).info.experiment_id
+    model_id = str(client.create_logged_model(experiment_id, name, run.id, dict(tags)).model_id)
+    client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, "READY")
+    client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
+    return model_id
+
+
+def _ensure_registered_model(store: Store, name: str) -> None:
+    """Create the registered model unless it is there; several processes may do so at once."""
+    try:
+        store.client.get_registered_model(name)
+    except MlflowException:
+        try:
+            store.client.create_registered_model(name)
+        except MlflowException:
+            # whatever the database said to the one that came second: it is there now, or this raises
+            store.client.get_registered_model(name)
 
 
 def resolve(store: Store, reference: str, name: str) -> ModelReference:
@@ -125,22 +147,69 @@ def _resolve_version(store: Store, reference: str, name: str) -> ModelReference:
         raise UserError(
             f"{reference}: the registry has no such version; `mlflow run . -e {command}` registers one"
         ) from None
-    label = f"{name} version {found.version}"
-    digest = found.tags.get("sha256")
+    return verified(store, found)
+
+
+def verified(store: Store, version: ModelVersion) -> ModelReference:
+    """The model of a version: its files equal its tag, and the released digest if it was released.
+
+    Raises:
+        IntegrityError: anything differs or is absent; the message names model, version and file.
+    """
+    name, number = version.name, str(version.version)
+    label, digest = f"{name} version {number}", version.tags.get("sha256")
     if not is_digest(digest):
         raise IntegrityError(f"{label}: carries no sha256 tag, so it cannot be verified and is not loaded")
-    released = released_digests().get(name, {}).get(str(found.version))
-    if released is not None and released != digest:
-        raise IntegrityError(f"{label}: its digest {digest[:12]} is not the released one, {released[:12]}")
-    folder = store.download(found.run_id, _ARTIFACT)
-    if folder is None:
-        raise IntegrityError(f"{label}: its files are gone from the artifact store")
+    assert digest is not None
+    check_released(name, number, version.run_id, digest)
+    try:
+        uri = store.client.get_model_version_download_uri(name, number)
+        folder = Path(download_artifacts(artifact_uri=uri, tracking_uri=store.uri, registry_uri=store.uri))
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise IntegrityError(f"{label}: its files are gone from the artifact store ({reason})") from None
     try:
         verify_checksums(folder, digest)
+        payload = folder / PAYLOAD if (folder / PAYLOAD).is_dir() else folder
+        payload_digest = verify_checksums(payload, version.tags.get("payload_sha256"))
     except IntegrityError as error:
         raise IntegrityError(f"{label}: {error}") from None
-    payload = folder / PAYLOAD if (folder / PAYLOAD).is_dir() else folder
-    return _reference(name, payload, verify_checksums(payload), str(found.version), found.run_id)
+    return _reference(name, payload, payload_digest, number, version.run_id or "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One version of the registry and what is wrong with it; "" when nothing is."""
+
+    name: str
+    version: str
+    digest: str  # the tag sha256; "" when there is none
+    problem: str
+
+
+def verify_all(store: Store) -> list[Verdict]:
+    """Every version of both models against manifest, tag and released digest, in the order of their numbers."""
+    verdicts = []
+    for name in (GENERATOR, CLASSIFIER):
+        for version in sorted(_versions(store, name), key=lambda found: int(found.version)):
+            try:
+                verified(store, version)
+                problem = ""
+            except UserError as error:
+                problem = str(error)
+            verdicts.append(Verdict(name, str(version.version), version.tags.get("sha256", ""), problem))
+    return verdicts
+
+
+def _versions(store: Store, name: str) -> Iterator[ModelVersion]:
+    token = None
+    while True:
+        page = store.client.search_model_versions(f"name = '{name}'", page_token=token)
+        # a search leaves tags out in some stores: each version is asked for by itself
+        yield from (store.client.get_model_version(name, found.version) for found in page)
+        token = page.token
+        if not token:
+            return
 
 
 def _parse(reference: str) -> tuple[str, str, str]:
@@ -159,17 +228,11 @@ def _reference(name: str, folder: Path, digest: str, version: str = "", run_id: 
     description = folder / _DESCRIPTION_FILES[name]
     if not description.is_file():
         raise UserError(f"{folder}: holds no {description.name}, so it is no {name}")
-    meta = json.loads(description.read_text(encoding="utf-8"))
+    try:
+        meta = json.loads(description.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{description}: not readable as JSON ({error})") from None
     return ModelReference(name, folder, digest, meta, version, run_id)
-
-
-def released_digests() -> dict[str, dict[str, str]]:
-    """{name: {version: sha256}} of what was released, as committed in registry/released.json."""
-    if not RELEASED.is_file():
-        return {}
-    content = json.loads(RELEASED.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
 
 
 def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:

@@ -1,12 +1,14 @@
 """The classifier as an MLflow model from code: verified when it is loaded, then asked for probabilities.
 
 `mlflow models serve -m models:/nt-classifier@champion` and `mlflow.pyfunc.load_model` execute this file from inside
-the model folder; the package code it needs lies beside it (`code/`), so a server needs no checkout.
+the model folder; the package code it needs lies beside it (`code/`), so a server needs no checkout. Code runs before
+it can verify itself: against planted code, run src/verify_models.py, which executes nothing of the model folder.
 
-A request is a list of images:
-    {"image": base64 of a PNG or JPEG}                        a crop, cut as the training crops were
-    {"image": ..., "box": "h_min,w_min,h_max,w_max"}          a whole frame and the box in it, pixels
-The answer holds for each: probability of the anomalous class, decision, class_name and the model's digest.
+A request is `{"inputs": [image, ...]}` with, for each image,
+    {"image": base64 of a PNG or JPEG}                     its largest centred square is judged
+    {"image": ..., "box": "h_min,w_min,h_max,w_max"}       the crop around the box (pixels) is judged
+Either is cut, resized and equalised as the training images were. The answer holds for each: probability of the
+anomalous class, decision, class_name and the digest of weights and description (the version's tag payload_sha256).
 """
 
 import base64
@@ -14,17 +16,60 @@ import binascii
 import json
 import os
 import shutil
+import warnings
+from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mlflow
+from mlproject import environment
 
-from mlproject.checksums import MANIFEST_NAME, digest_of, read_manifest, verify_checksums, write_checksums
-from mlproject.errors import IntegrityError, UserError
+environment.quiet()
+
+import mlflow  # noqa: E402 - MLflow reads its environment when it is imported
+import pydantic  # noqa: E402
+import yaml  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from mlproject.checksums import verify_checksums, write_checksums  # noqa: E402
+from mlproject.errors import IntegrityError, UserError  # noqa: E402
+from mlproject.released import check_released  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PAYLOAD = "artifacts/classifier"
-# what a server must have; the pins of the environment that wrote the model
-_REQUIREMENTS = ("mlflow", "torch", "timm", "safetensors", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
+PINNED_DIGEST = "NT_EXPECTED_SHA256"
+ORIGIN = "registered_model_meta"
+# what a server imports; pinned to the versions of the environment that wrote the model
+_REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "timm",
+    "safetensors",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "scikit-learn",
+    "ImageHash",
+    "pydantic",
+    "PyYAML",
+)
+
+
+class ImageToJudge(pydantic.BaseModel):
+    """One image of a request."""
+
+    image: str
+    box: str | None = None
+
+
+class Answer(pydantic.BaseModel):
+    """What the classifier says of one image."""
+
+    probability: float
+    decision: int
+    class_name: str
+    model_sha256: str
 
 
 def model_folder(payload: str | Path) -> Path:
@@ -33,92 +78,161 @@ def model_folder(payload: str | Path) -> Path:
 
 
 def verify_model(folder: Path) -> str:
-    """Verify every file of a model folder, and its digest against the registry when it came from one.
+    """Verify a model folder and return its digest, by all that is known of it.
 
-    MLflow writes `registered_model_meta` (name, version) into what it takes from a registry; the digest is then
-    compared with the version's tag in the store of MLFLOW_TRACKING_URI. `NT_EXPECTED_SHA256` pins a digest by hand.
+    Its own manifest, always. `NT_EXPECTED_SHA256`, where it is set: the digest of the folder, pinned by whoever
+    started the server. Otherwise, where MLflow's `registered_model_meta` says which registered version the folder is:
+    that version's tag `sha256` in the registry that MLflow is set to, and the digest in registry/released.json if the
+    version was released and a project folder is at hand (see `released`).
 
     Raises:
-        IntegrityError: anything differs.
+        IntegrityError: anything differs, or the registry that the folder came from does not answer.
     """
-    digest = verify_checksums(folder, os.environ.get("NT_EXPECTED_SHA256") or None)
+    pinned = os.environ.get(PINNED_DIGEST)
+    digest = verify_checksums(folder, pinned or None)
+    if pinned or not (folder / ORIGIN).is_file():
+        return digest
+    name, number, tags, run_id = _registered(folder)
+    if tags.get("sha256") != digest:
+        raise IntegrityError(
+            f"{name} version {number}: {folder} has the digest {digest[:16]}…, registered was "
+            f"{tags.get('sha256', 'none')[:16]}…; nothing of it is loaded"
+        )
+    check_released(name, number, run_id, digest)
     return digest
+
+
+def _registered(folder: Path) -> tuple[str, str, dict[str, str], str | None]:
+    """Name, version, tags and run of the registered version that `folder` was taken from."""
+    uri = mlflow.get_registry_uri()
+    try:
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+            raise FileNotFoundError(f"{uri} does not exist")  # MLflow would make an empty one
+        origin = yaml.safe_load((folder / ORIGIN).read_text(encoding="utf-8"))
+        found = mlflow.MlflowClient().get_model_version(origin["model_name"], str(origin["model_version"]))
+    except Exception as error:  # a registry that is away raises many kinds, and none of them is a pass
+        reason = " ".join(str(error).split())[:200]
+        raise IntegrityError(
+            f"{folder}: the registry it came from does not answer ({reason}); set MLFLOW_TRACKING_URI, or "
+            f"{PINNED_DIGEST} to the digest that the model must have"
+        ) from None
+    return found.name, str(found.version), dict(found.tags), found.run_id
 
 
 class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
     """Probability and decision for each image of a request."""
 
     def load_context(self, context: Any) -> None:
+        """Verify the folder, then read the classifier; MLflow calls this before the first request."""
         from mlproject.classifier.inference import load_classifier
 
         payload = Path(context.artifacts["classifier"])
         verify_model(model_folder(payload))
         self.classifier = load_classifier(payload)
 
-    def predict(self, context: Any, model_input: list[dict[str, str]], params: Any = None) -> list[dict[str, Any]]:
+    def predict(self, model_input: list[ImageToJudge]) -> list[Answer]:
+        """Judge each image.
+
+        Raises:
+            MlflowException: INVALID_PARAMETER_VALUE (status 400 of a server) for an image that cannot be judged.
+        """
         import numpy as np
 
+        if not model_input:
+            return []
         meta = self.classifier.meta
-        crops = np.stack([self._crop(number, row) for number, row in enumerate(model_input)])
+        try:
+            crops = np.stack([self._crop(number, request) for number, request in enumerate(model_input)])
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
         answers = []
         for probability in self.classifier.probabilities(crops):
             decision = int(probability >= meta["threshold"])
             answers.append(
-                {
-                    "probability": float(probability),
-                    "decision": decision,
-                    "class_name": meta["class_names"][decision],
-                    "model_sha256": self.classifier.digest,
-                }
+                Answer(
+                    probability=float(probability),
+                    decision=decision,
+                    class_name=meta["class_names"][decision],
+                    model_sha256=self.classifier.digest,
+                )
             )
         return answers
 
-    def _crop(self, number: int, row: dict[str, str]) -> Any:
-        import cv2
-        import numpy as np
-
+    def _crop(self, number: int, request: ImageToJudge) -> "np.ndarray":
         from mlproject.data.crops import cut_crop
+        from mlproject.data.images import decode_grey
 
+        where = f"image {number}"
         try:
-            content = base64.b64decode(row["image"], validate=True)
-        except KeyError:
-            raise UserError(f"image {number}: no field `image` with a base64-encoded PNG") from None
+            content = base64.b64decode(request.image, validate=True)
         except (binascii.Error, ValueError):
-            raise UserError(f"image {number}: `image` is not base64") from None
-        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
-        if image is None:
-            raise UserError(f"image {number}: not a PNG or JPEG that can be decoded")
-        box = None
-        if row.get("box"):
-            try:
-                box = np.array([float(side) for side in row["box"].split(",")], dtype=np.float32)
-            except ValueError:
-                box = np.zeros(0)
-            if box.shape != (4,):
-                raise UserError(f"image {number}: box {row['box']!r} is not `h_min,w_min,h_max,w_max`")
+            raise UserError(f"{where}: `image` is not base64; send the bytes of a PNG or JPEG in base64") from None
+        image = decode_grey(content, where)
+        box = _box(request.box, image, where) if request.box else None
         return cut_crop(image, box, self.classifier.meta["preprocessing"])
 
 
-def save_served_classifier(payload: Path, folder: Path) -> str:
-    """Build the model folder around a classifier's payload, with checksums over every file; returns its digest."""
-    from importlib.metadata import version
+def _box(text: str, image: "np.ndarray", where: str) -> "np.ndarray":
+    """float32 [4] (h_min, w_min, h_max, w_max) from text, inside the image."""
+    import numpy as np
 
-    package = Path(__file__).parent
+    try:
+        h_min, w_min, h_max, w_max = (float(side) for side in text.split(","))
+    except ValueError:
+        raise UserError(f"{where}: box {text!r} is not `h_min,w_min,h_max,w_max` in pixels") from None
+    height, width = image.shape
+    if not (0 <= h_min < h_max <= height and 0 <= w_min < w_max <= width):
+        raise UserError(f"{where}: box {text!r} is empty or reaches out of the image, {height} high and {width} wide")
+    return np.array([h_min, w_min, h_max, w_max], dtype=np.float32)
+
+
+def save_served_classifier(payload: Path, folder: Path) -> str:
+    """Build the model folder around a classifier's payload, with checksums over every file; returns its digest.
+
+    Raises:
+        IntegrityError: the payload does not verify.
+    """
+    verify_checksums(payload)
+    description = json.loads((payload / "classifier.json").read_text(encoding="utf-8"))
     with_payload = folder.with_name("classifier")
     shutil.copytree(payload, with_payload)
-    mlflow.pyfunc.save_model(
-        path=str(folder),
-        python_model=str(Path(__file__)),
-        artifacts={"classifier": str(with_payload)},
-        code_paths=[str(package)],
-        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(Path(__file__)),
+            artifacts={"classifier": str(with_payload)},
+            code_paths=[str(Path(__file__).parent)],
+            # given, not inferred: inference would load the model in another process and ask the network
+            pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
+            metadata={key: description.get(key) for key in ("data_kind", "data_digest", "mix", "seed")},
+        )
     shutil.rmtree(with_payload)
-    for cache in folder.rglob("__pycache__"):
-        shutil.rmtree(cache)
+    _leave_out_this_machine(folder / "MLmodel")
+    _keep_bytecode_out(folder)
     return write_checksums(folder)
 
 
-mlflow.models.set_model(ServedClassifier())
+def _leave_out_this_machine(description: Path) -> None:
+    """Replace the absolute paths that MLflow notes in MLmodel, and does not read again, by those in the folder."""
+    content = yaml.safe_load(description.read_text(encoding="utf-8"))
+    flavor = content["flavors"]["python_function"]
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    description.write_text(yaml.safe_dump(content), encoding="utf-8")
 
-__all__ = ["MANIFEST_NAME", "IntegrityError", "digest_of", "json", "read_manifest"]
+
+def _keep_bytecode_out(folder: Path) -> None:
+    """Put an empty file where Python would keep bytecode.
+
+    The first import from the folder would otherwise add files that the checksums do not list, and bytecode planted
+    there would run instead of the source that they do list.
+    """
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
+    for parent in {source.parent for source in folder.rglob("*.py")}:
+        (parent / "__pycache__").touch()
+
+
+mlflow.models.set_model(ServedClassifier())

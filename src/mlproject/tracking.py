@@ -6,15 +6,20 @@ It works through `MlflowClient` and explicit run ids, so that no hidden "active 
 import contextlib
 import fcntl
 import io
+import json
 import os
+import re
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import psutil
@@ -29,9 +34,12 @@ from mlproject.journal import Entry, Journal
 environment.quiet()
 
 from mlflow import MlflowClient  # noqa: E402 - MLflow reads its environment when it is imported
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
+from mlflow.artifacts import download_artifacts  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking.context import registry as context_registry  # noqa: E402
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE  # noqa: E402
+from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, MAX_TAG_VAL_LENGTH  # noqa: E402
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -39,6 +47,16 @@ _BATCH = 1000  # metrics in one request, MLflow's limit
 _SECONDS_BETWEEN_FLUSHES = 5.0
 _DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
 _JOURNAL = "metrics.jsonl"
+_ATTEMPTS = 4
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": (
+        "Does synthetic ultrasound data help a classifier? Runs of one chain are nested below `main`; compare "
+        "`val.*` across `train_classifier` and `test.*` across `eval_classifier`. Sample grids by step are under "
+        "Artifacts and Model metrics. `data_kind=phantom_not_clinical` marks everything made from the phantom."
+    ),
+}
+_IMAGE_AT_STEP = re.compile(r".+\+step\+(\d+)\+timestamp\+.+")  # as MLflow names what log_image writes
 
 
 class Store:
@@ -82,16 +100,20 @@ def open_store(experiment: str) -> Store:
     Raises:
         UserError: the store cannot be opened.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     try:
-        with _store_lock(uri):
+        with _store_lock(uri, database):
             client = MlflowClient(uri, uri)
             if run_id := os.environ.get("MLFLOW_RUN_ID"):
                 experiment_id = client.get_run(run_id).info.experiment_id
             elif (found := client.get_experiment_by_name(experiment)) is not None:
                 experiment_id = found.experiment_id
             else:
-                experiment_id = client.create_experiment(experiment)
+                # beside the database, wherever the command was typed
+                place = (database.parent / "mlruns" / quote(experiment, safe="")).as_uri() if database else None
+                experiment_id = client.create_experiment(experiment, artifact_location=place)
+            _describe_experiment(client, experiment_id)
     except UserError:
         raise
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a store that is not there
@@ -101,12 +123,31 @@ def open_store(experiment: str) -> Store:
     return Store(uri, client, experiment_id)
 
 
+def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """Say what the experiment is: without its kind the UI opens on pages for language models."""
+    known = client.get_experiment(experiment_id).tags
+    for key, value in _EXPERIMENT_TAGS.items():
+        if key not in known:
+            client.set_experiment_tag(experiment_id, key, value)
+
+
+def local_artifacts(store: Store, uri: str) -> Path:
+    """A local folder with the artifacts at `uri`; the folder itself where the store is on this machine."""
+    return Path(download_artifacts(artifact_uri=uri, tracking_uri=store.uri, registry_uri=store.uri))
+
+
+def _absolute(uri: str) -> str:
+    """The same store from every folder: MLflow would look for a relative sqlite file in each process's own."""
+    prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    return f"{prefix}{(Path.cwd() / path).resolve()}" if uri.startswith(prefix) and path else uri
+
+
 @contextlib.contextmanager
-def _store_lock(uri: str) -> Iterator[None]:
-    if not uri.startswith("sqlite:///"):
+def _store_lock(uri: str, database: Path | None) -> Iterator[None]:
+    """Held while an sqlite store is opened; refuses one that cannot be written, which MLflow tries for minutes."""
+    if database is None:
         yield
         return
-    database = Path(uri.removeprefix("sqlite:///"))
     try:
         lock = os.open(database.with_name(f"{database.name}.lock"), os.O_CREAT | os.O_RDWR)
     except OSError as error:
@@ -115,6 +156,9 @@ def _store_lock(uri: str) -> Iterator[None]:
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
         yield
     finally:
         os.close(lock)
@@ -127,6 +171,7 @@ class Run:
         self.store, self.id, self.stage = store, run_id, stage
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
+        self._continues: list[str] = []
 
     # -- what a stage asks of earlier runs ------------------------------------------------------------------------
 
@@ -136,11 +181,21 @@ class Run:
         return found[0] if found else None
 
     def begin_stage(self, key: str, tags: Mapping[str, str] | None = None) -> None:
-        """Say what this run is about to do, and close what a killed process left open on the same work."""
-        for run_id in self.store.find(self.stage, {"stage.key": key}, status="RUNNING"):
-            if run_id != self.id and not _is_alive(self.store.tags_of(run_id).get("stage.process", "")):
+        """Say what this run is about to do, and close what a killed process left open on the same work.
+
+        Earlier runs of the same work that did not finish get the tag `continued_by`.
+        """
+        for status in ("RUNNING", "KILLED", "FAILED"):
+            for run_id in self.store.find(self.stage, {"stage.key": key}, status=status):
+                tags = self.store.tags_of(run_id)
+                if run_id == self.id or "continued_by" in tags:
+                    continue
+                if status == "RUNNING":
+                    if _is_alive(tags.get("stage.process", "")):
+                        continue
+                    self.store.client.set_terminated(run_id, "KILLED")
                 self.store.client.set_tag(run_id, "continued_by", self.id)
-                self.store.client.set_terminated(run_id, "KILLED")
+                self._continues.append(run_id)
         self.set_tags({"stage.key": key, "stage.process": _this_process(), **(tags or {})})
 
     def finish_as_reused(self, run_id: str) -> None:
@@ -148,8 +203,11 @@ class Run:
         source = self.store.client.get_run(run_id)
         own = {"stage.process", *self.store.tags_of(self.id)}
         kept = {key: value for key, value in source.data.tags.items() if key not in own and key[:7] != "mlflow."}
-        self.set_tags({**kept, "reused_from": run_id})
+        note = f"Nothing was computed: metrics and artifacts are those of run {run_id}."
+        self.set_tags({**kept, "reused_from": run_id, MLFLOW_RUN_NOTE: note})
         self.log_metrics(source.data.metrics)
+        if source.inputs and source.inputs.dataset_inputs:
+            self.store.client.log_inputs(self.id, source.inputs.dataset_inputs)
         print(f"{self.stage}: reused from run {run_id} (--reuse false repeats the work)", flush=True)
 
     # -- logging --------------------------------------------------------------------------------------------------
@@ -164,10 +222,28 @@ class Run:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything that is buffered to the store."""
+        """Hand everything that is buffered to the store.
+
+        A batch leaves the buffer when the store has it: an interruption in between sends it again, and MLflow keeps
+        an identical metric once.
+
+        Raises:
+            UserError: the store refuses a batch, after several attempts.
+        """
         while self._buffer:
-            batch, self._buffer = self._buffer[:_BATCH], self._buffer[_BATCH:]
-            self.store.client.log_batch(self.id, metrics=batch)
+            batch = self._buffer[:_BATCH]
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self.store.client.log_batch(self.id, metrics=batch)
+                    break
+                except MlflowException as error:
+                    if attempt == _ATTEMPTS:
+                        reason = " ".join(str(error).split())[:200]
+                        raise UserError(
+                            f"{len(self._buffer)} metrics of run {self.id} cannot be stored: {reason}"
+                        ) from error
+                    time.sleep(0.2 * 2**attempt)
+            del self._buffer[: len(batch)]
         self._flushed = time.monotonic()
 
     @contextlib.contextmanager
@@ -179,14 +255,26 @@ class Run:
         """
         with Journal(work / _JOURNAL) as journal:
             checkpoint = latest_checkpoint(work / "checkpoints")
-            for entry in journal.truncate_above(checkpoint.step if checkpoint else -1):
+            step = checkpoint.step if checkpoint else -1
+            for entry in journal.truncate_above(step):
                 self._add(entry)
+            self._adopt_images(step)
 
             def report(step: int, values: Mapping[str, float]) -> None:
                 self._add(journal.append(step, values))
 
             yield report
         self.flush()
+
+    def _adopt_images(self, step: int) -> None:
+        """Copy the pictures up to a step from the run that this one continues; older ones gave it theirs."""
+        client = self.store.client
+        for run_id in self._continues[:1]:
+            for item in client.list_artifacts(run_id, "images"):
+                match = _IMAGE_AT_STEP.fullmatch(Path(item.path).name)
+                if match and int(match.group(1)) <= step:
+                    client.log_artifact(self.id, client.download_artifacts(run_id, item.path), "images")
+                    client.set_tag(self.id, MLFLOW_LOGGED_IMAGES, "true")
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Final values, one each."""
@@ -221,14 +309,26 @@ class Run:
     def log_artifacts(self, folder: str | Path, path: str = "") -> None:
         self.store.client.log_artifacts(self.id, str(folder), path or None)
 
+    def log_model(self, folder: str | Path, name: str, tags: Mapping[str, str]) -> str:
+        """Store a model folder as a model of this run, listed with its tags in the UI; returns the model's id."""
+        client = self.store.client
+        model = client.create_logged_model(self._experiment_id(), name, self.id, dict(tags))
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(self.id, [LoggedModelOutput(model.model_id, step=0)])
+        return str(model.model_id)
+
+    def _experiment_id(self) -> str:
+        return str(self.store.client.get_run(self.id).info.experiment_id)
+
     def log_dataset(self, dataset: DataSet, context: str) -> None:
         """The data set as an input of this run, with its digest; the tag holds all 64 digits."""
         entity = Dataset(
             name=dataset.name,
             digest=dataset.digest[:_DIGEST_LIMIT],
             source_type="local",
-            source=f'{{"uri": "{dataset.root.resolve().as_posix()}"}}',
-            profile=str(dataset.info["counts"]).replace("'", '"'),
+            source=json.dumps({"uri": dataset.root.resolve().as_posix()}),
+            profile=json.dumps(dataset.info["counts"]),
         )
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
         self.store.client.log_inputs(self.id, inputs)
@@ -236,21 +336,28 @@ class Run:
         self.set_tags({kind: dataset.digest} | ({"data_kind": dataset.data_kind} if kind == "data_digest" else {}))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags as text; one that MLflow would cut is refused."""
+        for key, value in tags.items():
+            if len(key) > MAX_ENTITY_KEY_LENGTH or len(str(value)) > MAX_TAG_VAL_LENGTH:
+                raise UserError(
+                    f"tag {key[:60]}: MLflow keeps {MAX_ENTITY_KEY_LENGTH} characters of a key and "
+                    f"{MAX_TAG_VAL_LENGTH} of a value, found {len(key)} and {len(str(value))}; log it as a file"
+                )
         self.store.client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
     def log_config(self, config: Configuration, sections: tuple[str, ...]) -> None:
         """The resolved configuration under dotted keys and as config.yaml.
 
-        `mlflow run` has logged what was typed under the typed keys; a key that stands already is left as it is, since
-        MLflow refuses a second value.
+        `mlflow run` has logged what was typed under the typed keys, and MLflow takes no second value: where the typed
+        text is another spelling (`1e-3` of 0.001), the resolved value goes to `resolved.<key>`.
         """
         nested = as_nested(config)
         known = self.store.client.get_run(self.id).data.params
+        resolved = {f"{section}.{key}": str(value) for section in sections for key, value in nested[section].items()}
         params = [
-            Param(f"{section}.{key}", str(value))
-            for section in sections
-            for key, value in nested[section].items()
-            if f"{section}.{key}" not in known
+            Param(key if key not in known else f"resolved.{key}", value)
+            for key, value in resolved.items()
+            if known.get(key) != value
         ]
         self.store.client.log_batch(self.id, params=params)
         self.log_text("config.yaml", as_yaml(config, tuple(name for name in SECTIONS if name in sections)))
@@ -285,11 +392,20 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     run_id = os.environ.pop("MLFLOW_RUN_ID", "")
     if not run_id:
         run_id = _create(store, stage, {})
-    # SIGTERM unwinds like Ctrl-C, so that buffers are flushed and the run gets its true status
+    store.client.update_run(run_id, status="RUNNING")
+    with _terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that buffers are flushed and the run gets its true status."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with _until_its_end(Run(store, run_id, stage), config) as run:
-            yield run
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -314,8 +430,13 @@ def _until_its_end(run: Run, config: Configuration) -> Iterator[Run]:
             run.set_tags({"error": str(error)[:4000]})
         raise
     finally:
-        run.flush()
-        run.store.client.set_terminated(run.id, status)
+        try:
+            run.flush()
+        except BaseException:
+            status = "FAILED"
+            raise
+        finally:
+            run.store.client.set_terminated(run.id, status)
 
 
 def _create(store: Store, name: str, tags: Mapping[str, str]) -> str:
@@ -336,6 +457,8 @@ def _is_alive(process: str) -> bool:
         return True
     try:
         found = psutil.Process(int(rest))
-        return f"{found.create_time():.2f}" == process.rpartition(":")[2]
+        # a zombie has ended and waits for its parent to notice
+        same = f"{found.create_time():.2f}" == process.rpartition(":")[2]
+        return same and found.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlproject.data.checks import read_manifest
 from mlproject.data.images import encode_png
 from mlproject.data.manifest import dataset_digest, load_dataset, write_dataset
 from mlproject.errors import IntegrityError, UserError
@@ -83,6 +84,26 @@ def test_what_is_written_is_read_back(tmp_path):
     assert load_dataset(tmp_path / "set").digest == dataset.digest
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("image_path,label,subject_id,split,label\na.png,0,s,train,1\n")
+    with pytest.raises(UserError, match="column label stands there twice"):
+        read_manifest(path)
+
+
+def test_rows_with_too_few_or_too_many_fields_are_refused(tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("image_path,label,subject_id,split\na.png,0\n")
+    with pytest.raises(UserError, match="line 2: subject_id is empty"):
+        read_manifest(path)
+    path.write_text("image_path,label,subject_id,split\na.png,0,s,train,x,y\n")
+    with pytest.raises(UserError, match="cannot be read as CSV"):
+        read_manifest(path)
+    path.write_text("")
+    with pytest.raises(UserError, match="cannot be read as CSV"):
+        read_manifest(path)
+
+
 def test_columns_outside_the_contract_stay_out(tmp_path):
     def with_truth(table, folder):
         table["true_thickness_mm"] = 3.0
@@ -104,9 +125,11 @@ def test_columns_outside_the_contract_stay_out(tmp_path):
         (setting(0, "image_path", "C:/x.png"), "must be relative"),
         (setting(0, "image_path", "images\\0.png"), "must be relative"),
         (setting(0, "image_path", "images/../../0.png"), "leads out of"),
+        (setting(0, "image_path", "images/../images/0.png"), "leads out of"),
         (setting(0, "image_path", "images/1.png"), "image images/1.png stands in line 2 already"),
         (setting(0, "h_max", 5), "line 2: box h 5-5, w 10-50 is empty"),
         (setting(0, "w_max", 61), "reaches out of the image, 40 high and 60 wide"),
+        (setting(0, "h_max", 41), "reaches out of the image"),
         (setting(0, "h_min", -1), "reaches out of the image"),
         (setting(0, "h_min", "x"), "line 2: h_min 'x' is not a whole number"),
         (setting(0, "h_min", "nan"), "h_min 'nan' is not a whole number"),

@@ -39,9 +39,11 @@ def test_colour_becomes_luma_and_alpha_is_dropped():
 
 
 def test_sixteen_bits_are_scaled_by_the_full_range():
-    # 65535 / 257 = 255 and 25700 / 257 = 100, whatever the image's own maximum
+    # 65535 / 257 = 255, 25700 / 257 = 100 and 128 / 257 = 0.498, whatever the image's own maximum
     deep = np.array([[0, 25700], [128, 65535]], dtype=np.uint16)
     assert decode_grey(cv2.imencode(".png", deep)[1].tobytes(), "x").tolist() == [[0, 100], [0, 255]]
+    # 129 / 257 = 0.502 is rounded, not cut
+    assert decode_grey(cv2.imencode(".png", deep + np.uint16([[1, 0], [1, 0]]))[1].tobytes(), "x")[1, 0] == 1
     assert decode_grey(cv2.imencode(".png", deep[:1])[1].tobytes(), "x").tolist() == [[0, 100]]
 
 

@@ -106,6 +106,8 @@ def test_the_threshold_does_not_depend_on_the_split(tmp_path, download):
         # the pool's 20 heights: 11, 11, 12, 12, 13, 13, 14, 14, 15, 16, ..., 26; the 0.8 quantile lies at place
         # 0.8 * 19 = 15.2, between 22 and 23; Set1 has 23..26 above it, Internal reaches 22 only
         ({"label_rule": "height_quantile", "label_quantile": 0.8}, 22.2, 4),
+        # the median stays the median, whatever the quantile of the other rules is
+        ({"label_rule": "height_median", "label_quantile": 0.8}, 16.5, 16),
         # every image is 100 high
         ({"label_rule": "relative_height_quantile", "label_quantile": 0.8}, 0.222, 4),
         ({"label_rule": "height_pixels", "label_pixels": 20}, 20.0, 8),
@@ -204,6 +206,7 @@ def test_an_official_test_frame_that_training_has_nearly_is_left_out(tmp_path, d
     dataset = imported(tmp_path, download, split="official")
     assert dataset.info["source"]["test_images_left_out_as_near_duplicates_of_training"] == [1530]
     assert len(dataset.rows("test")) == 11
+    assert "images/1530.png" not in set(dataset.table["image_path"])
 
 
 def without_workbook(root):

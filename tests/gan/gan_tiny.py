@@ -30,10 +30,10 @@ def tiny_config(**changes: object) -> GanConfig:
 
 
 def tiny_data() -> tuple[np.ndarray, np.ndarray]:
-    """14 images of 16 pixels: class 0 dark above, class 1 bright above."""
+    """14 images of 32 pixels: class 0 dark above, class 1 bright above; a compact run passes through 16 pixels."""
     labels = np.arange(14) % 2
-    images = np.random.default_rng(0).integers(0, 80, (14, 16, 16), dtype=np.uint8)
-    images[labels == 1, :8] += 150
+    images = np.random.default_rng(0).integers(0, 80, (14, 32, 32), dtype=np.uint8)
+    images[labels == 1, :16] += 150
     return images, labels
 
 

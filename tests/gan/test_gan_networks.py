@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mlproject.errors import UserError
+from mlproject.gan.losses import gradient_norms
 from mlproject.gan.networks import build_networks, label_planes, minibatch_deviation
 
 ARCHITECTURES = ("dcgan", "compact")
@@ -28,6 +29,32 @@ def test_shapes_and_range(architecture, size):
     assert images.dtype == torch.float32
     assert images.abs().max() <= 1
     assert critic(images, labels).shape == (3,)
+
+
+def test_a_finer_compact_image_begins_as_the_coarser_one_enlarged():
+    generator, _ = networks("compact", size=64)
+    inputs, labels = draw(generator, 3), torch.tensor([0, 1, 1])
+    with torch.no_grad():
+        coarse, full = generator(inputs, labels, side=16), generator(inputs, labels)
+        assert coarse.shape == (3, 1, 16, 16)
+        assert generator.training_sides == (16, 32, 64)
+        twice = torch.nn.functional.interpolate(torch.atanh(coarse), scale_factor=2, mode="bilinear")
+        twice = torch.nn.functional.interpolate(twice, scale_factor=2, mode="bilinear")
+        assert torch.allclose(full, torch.tanh(twice), atol=1e-4)
+
+
+def test_a_fresh_critic_of_fine_images_keeps_its_opinion_and_the_length_of_its_gradient():
+    # the finer entrances see nothing yet when they are silenced: only the reduction to 16 pixels counts
+    _, critic = networks("compact", size=32)
+    with torch.no_grad():
+        critic.entrances["32"].weight.zero_()
+    fine = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    coarse = torch.nn.functional.avg_pool2d(fine, 2)
+    labels = torch.tensor([0, 1, 0, 1])
+    # scores double, since averaging 2x2 pixels halves the gradient's length
+    assert torch.allclose(critic(fine, labels), 2 * critic(coarse, labels), atol=1e-4)
+    fine_norms, coarse_norms = gradient_norms(critic, fine, labels), gradient_norms(critic, coarse, labels)
+    assert torch.allclose(fine_norms, coarse_norms, rtol=1e-3)
 
 
 @pytest.mark.parametrize("size", [0, 48, 100, 8, 1024])

@@ -53,13 +53,18 @@ def read_manifest(path: Path, *, need_split: bool = True) -> pd.DataFrame:
         UserError: no file, no CSV, missing columns, wrong values, all listed with their lines.
     """
     try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        # the header is read as a row: pandas would rename a column that stands there twice
+        raw = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; expected a manifest.csv (data/README.md)") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as CSV: {reason}") from None
-    raw.columns = [str(name).strip() for name in raw.columns]
+    raw.columns = pd.Index([str(name).strip() for name in raw.iloc[0]])
+    # a row with too few fields has empty ones
+    raw = raw.iloc[1:].reset_index(drop=True).fillna("")
     problems = Problems(str(path))
     twice = sorted(raw.columns[raw.columns.duplicated()])
     if twice:

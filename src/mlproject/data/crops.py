@@ -120,8 +120,9 @@ def _window(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> n
             cv2.BORDER_REFLECT_101,
         )
     top, left = (
-        int(np.clip(round(float(centre) + margin - side / 2), 0, length - side))
-        for centre, margin, length in zip((centre_h, centre_w), before, image.shape, strict=True)
+        # a mirrored axis is as long as the window and leaves no choice
+        int(np.clip(round(float(centre) - side / 2), 0, length - side))
+        for centre, length in zip((centre_h, centre_w), image.shape, strict=True)
     )
     return image[top : top + side, left : left + side]
 

@@ -67,7 +67,7 @@ def find_frames(root: Path) -> tuple[list[Frame], list[str]]:
     found: dict[int, Frame] = {}
     foreign: list[str] = []
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
         digits = re.fullmatch(r"0*(\d{1,9})", path.stem)
         home = _home(int(digits.group(1))) if digits else None

@@ -89,11 +89,13 @@ class DataSet:
 def dataset_digest(table: pd.DataFrame) -> str:
     """SHA-256 over the sorted rows (content hash, label, subject, split, box); paths and row order do not count."""
     boxes = table[list(BOX)] if BOX[0] in table else pd.DataFrame(pd.NA, index=table.index, columns=list(BOX))
-    rows = []
-    for position, box in enumerate(boxes.itertuples(index=False)):
-        row = table.iloc[position]
-        sides = [None if pd.isna(side) else int(side) for side in box]
-        rows.append([row["sha256"], int(row["label"]), str(row["subject_id"]), row["split"], *sides])
+    sides = boxes.itertuples(index=False)
+    rows = [
+        [content, int(label), str(subject), split, *(None if pd.isna(side) else int(side) for side in box)]
+        for content, label, subject, split, box in zip(
+            table["sha256"], table["label"], table["subject_id"], table["split"], sides, strict=True
+        )
+    ]
     lines = sorted(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 

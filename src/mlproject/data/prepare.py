@@ -45,6 +45,7 @@ def prepare(config: DataConfig, out: Path, workers: int = 0, progress: Callable[
 
 
 def _prepare_phantom(config: DataConfig, out: Path, workers: int, progress: Callable[[int, int], None]) -> DataSet:
+    # importing images does not need the phantom's library
     from mlproject.data import phantom_set
 
     chosen = phantom_set.draw_splits(

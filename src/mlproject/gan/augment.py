@@ -5,6 +5,8 @@ training set by heart, and since the generator's gradient passes through the sam
 into its images. Cutout, which can leak, is left out.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -15,24 +17,46 @@ BRIGHTNESS = 0.3
 CONTRAST = 0.3
 
 
-def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Each image [n, 1, height, width] in [-1, 1] with its own draw from `generator` (a CPU generator).
+@dataclass(frozen=True)
+class Augmentation:
+    """One draw for a batch of n images: shifts in pixels (int64 [n]) and, or None, brightness and contrast [n]."""
 
-    Args:
-        kind: `none`, `translation`, or `translation_brightness` (also contrast).
+    down: Tensor
+    right: Tensor
+    brightness: Tensor | None
+    contrast: Tensor | None
 
-    Returns:
-        The same shape; brightness may leave [-1, 1], as in the paper: clipping would stop the gradient.
+
+def draw_augmentation(
+    kind: str, count: int, size: int, generator: torch.Generator, device: torch.device
+) -> Augmentation | None:
+    """Draw for `count` images of `size` pixels from a CPU generator; None, and nothing drawn, for the kind `none`.
+
+    Real image i and synthetic image i of a critic step share a draw. Each still sees the same distribution of
+    transformations, but in the difference of the two mean scores, which is all that a Wasserstein critic learns from,
+    the shared brightness cancels: drawn apart, it was seen to drown the difference between the images.
     """
     if kind == "none":
-        return images
+        return None
     assert kind in ("translation", "translation_brightness"), kind
-    if kind == "translation_brightness":
-        draws = (torch.rand(2, images.shape[0], generator=generator) * 2 - 1).to(images.device)
-        images = change_grey(images, BRIGHTNESS * draws[0], 1 + CONTRAST * draws[1])
-    limit = round(SHIFT_SHARE * images.shape[2])
-    shifts = torch.randint(-limit, limit + 1, (2, images.shape[0]), generator=generator).to(images.device)
-    return translate(images, shifts[0], shifts[1])
+    limit = round(SHIFT_SHARE * size)
+    shifts = torch.randint(-limit, limit + 1, (2, count), generator=generator).to(device)
+    if kind == "translation":
+        return Augmentation(shifts[0], shifts[1], None, None)
+    grey = (torch.rand(2, count, generator=generator) * 2 - 1).to(device)
+    return Augmentation(shifts[0], shifts[1], BRIGHTNESS * grey[0], 1 + CONTRAST * grey[1])
+
+
+def augment(images: Tensor, augmentation: Augmentation | None) -> Tensor:
+    """Images [n, 1, height, width] in [-1, 1], transformed by a draw, differentiably.
+
+    Brightness may leave [-1, 1], as in the paper: clipping would stop the gradient.
+    """
+    if augmentation is None:
+        return images
+    if augmentation.brightness is not None and augmentation.contrast is not None:
+        images = change_grey(images, augmentation.brightness, augmentation.contrast)
+    return translate(images, augmentation.down, augmentation.right)
 
 
 def change_grey(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:

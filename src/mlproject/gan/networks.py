@@ -1,12 +1,14 @@
 """Conditional generators and critics: `dcgan`, the seed's, and `compact`, which a laptop trains in minutes.
 
-Every generator is `generator(inputs [n, inputs_size], labels int64 [n]) -> [n, 1, size, size]` in [-1, 1]: the random
-inputs hold everything that is drawn, the latent vector first and then the noise planes, so that whoever owns the
-random numbers owns the image. Every critic is `critic(images, labels) -> [n]`, unbounded.
+Every generator is `generator(inputs [n, inputs_size], labels int64 [n], side=None)`, [n, 1, size, size] in [-1, 1]:
+the random inputs hold everything that is drawn, the latent vector first and then the noise planes, so that whoever
+owns the random numbers owns the image. `side`, one of its `training_sides`, asks for a coarser image; the last of them
+is the full size. Every critic is `critic(images, labels) -> [n]`, unbounded.
 """
 
 import itertools
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +30,16 @@ def halvings(size: int) -> int:
     return int(math.log2(size)) - 2
 
 
+class ConditionalGenerator(nn.Module):
+    """What every generator tells: the width of its random inputs, and the sides that its training passes through."""
+
+    inputs_size: int
+    training_sides: tuple[int, ...]
+
+
 def build_networks(
     architecture: str, *, size: int, latent_dim: int, base_channels: int, n_classes: int = 2
-) -> tuple[nn.Module, nn.Module]:
+) -> tuple[ConditionalGenerator, nn.Module]:
     """Generator and critic of an architecture, with freshly drawn weights from torch's global state.
 
     `training.train_gan` forks that state and seeds it, so that nothing outside sees the draw.
@@ -57,12 +66,13 @@ def label_planes(labels: Tensor, n_classes: int, like: Tensor) -> Tensor:
     return one_hot[:, :, None, None].expand(-1, -1, like.shape[2], like.shape[3])
 
 
-class DcganGenerator(nn.Module):
+class DcganGenerator(ConditionalGenerator):
     """Radford et al. 2016, conditioned by a one-hot label beside the latent vector; batch norm, tanh."""
 
     def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
         super().__init__()
         self.inputs_size = latent_dim
+        self.training_sides = (size,)
         self.n_classes = n_classes
         stages = halvings(size)
         widths = [base_channels * 2 ** (stages - 1 - index) for index in range(stages)]
@@ -81,7 +91,8 @@ class DcganGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
         _draw_dcgan_weights(self)
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
+        assert side in (None, *self.training_sides), side
         condition = F.one_hot(labels, self.n_classes).to(inputs.dtype)
         seed_map = torch.cat([inputs, condition], dim=1)[:, :, None, None]
         return torch.tanh(self.layers(seed_map).float())
@@ -131,9 +142,7 @@ class ModulatedStage(nn.Module):
         self.normalise = normalise
         self.noise_strength = nn.Parameter(torch.full((channels,), 0.1))
         self.style = nn.Linear(style_dim, 2 * channels)
-        with torch.no_grad():
-            self.style.weight.mul_(0.5)
-            self.style.bias.zero_()
+        nn.init.zeros_(self.style.bias)
 
     def forward(self, maps: Tensor, noise: Tensor, style: Tensor) -> Tensor:
         maps = torch.addcmul(maps, noise.to(maps.dtype), self.noise_strength.to(maps.dtype)[None, :, None, None])
@@ -144,82 +153,148 @@ class ModulatedStage(nn.Module):
         return F.leaky_relu(torch.addcmul(shift, maps, 1 + scale), LEAK)
 
 
-class CompactGenerator(nn.Module):
+class CompactGenerator(ConditionalGenerator):
     """Transposed 4x4 convolutions (kernel a multiple of the stride: no checkerboard), each with a `ModulatedStage`.
 
     The label enters every stage through its embedding, not only the first, where fine structure no longer sees it.
     `base_channels` is the width at half the full resolution, as in the critic; the finest map, where time goes into
     moving numbers and not into multiplying them, has half of it and no norm.
+
+    The image is the sum of a grey picture from each resolution (Karras et al. 2020). It is trained coarse to fine
+    (Karras et al. 2018): a picture starts at zero, so a finer one begins as the coarser one enlarged.
     """
 
     def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
         super().__init__()
         stages = halvings(size)
-        widths = [min(base_channels * 2 ** (stages - 1 - index), 4 * base_channels) for index in range(stages)]
+        widths = [min(base_channels * 2 ** (stages - 1 - index), 2 * base_channels) for index in range(stages)]
         widths.append(base_channels // 2)
         self.sides = [4 * 2**index for index in range(stages + 1)]
+        self.training_sides = training_sides(size)
         self.latent_dim = latent_dim
         self.inputs_size = latent_dim + sum(side * side for side in self.sides)
         style_dim = 2 * latent_dim
         self.label_embedding = nn.Embedding(n_classes, latent_dim)
+        with torch.no_grad():
+            # weaker than the latent vector, or a generator of one image for each class is the first thing learnt
+            self.label_embedding.weight.mul_(0.3)
         self.first = nn.Linear(style_dim, widths[0] * 16)
-        self.convolutions = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, 4, 2, 1) for before, after in itertools.pairwise(widths)
-        )
+        self.convolutions = nn.ModuleList(_upsampling(before, after) for before, after in itertools.pairwise(widths))
         self.modulations = nn.ModuleList(
             ModulatedStage(width, style_dim, normalise=index < stages) for index, width in enumerate(widths)
         )
-        self.to_grey = nn.Conv2d(widths[-1], 1, 3, 1, 1)
-        for convolution in self.convolutions:
-            # a pixel of the output sees 4 of the 16 taps
-            nn.init.normal_(convolution.weight, 0.0, (2 / (4 * convolution.in_channels)) ** 0.5)
-            nn.init.zeros_(convolution.bias)
+        self.to_grey = nn.ModuleDict(
+            {
+                str(side): _zeroed(nn.Conv2d(widths[self.sides.index(side)], 1, 3, 1, 1), index > 0)
+                for index, side in enumerate(self.training_sides)
+            }
+        )
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
         latent, *planes = inputs.split([self.latent_dim, *(side * side for side in self.sides)], dim=1)
         style = torch.cat([latent, self.label_embedding(labels)], dim=1)
         maps = self.first(style).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         maps = self.modulations[0](maps, planes[0].unflatten(1, (1, 4, 4)), style)
-        for convolution, modulation, plane, side in zip(
+        grey: Tensor | None = None
+        for convolution, modulation, plane, own_side in zip(
             self.convolutions, self.modulations[1:], planes[1:], self.sides[1:], strict=True
         ):
-            maps = modulation(convolution(maps), plane.unflatten(1, (1, side, side)), style)
-        return torch.tanh(self.to_grey(maps).float())
+            maps = modulation(convolution(maps), plane.unflatten(1, (1, own_side, own_side)), style)
+            if own_side in self.training_sides:
+                addition = self.to_grey[str(own_side)](maps).float()
+                grey = addition if grey is None else addition + F.interpolate(grey, scale_factor=2, mode="bilinear")
+            if own_side == side:
+                break
+        assert grey is not None
+        return torch.tanh(grey)
 
 
 class CompactCritic(nn.Module):
     """Strided convolutions without any norm; the label as input planes and as a projection (Miyato & Koyama 2018).
 
-    The planes let every layer look for what the class changes; the projection alone was seen to be ignored.
+    The planes let every layer look for what the class changes; the projection alone was seen to be ignored. Every
+    resolution that training passes through has an entrance of its own, and finer maps are added to it from zero, so
+    that a critic of coarse images judges fine ones as it judged their reductions.
     """
 
     def __init__(self, size: int, base_channels: int, n_classes: int, group: int = 4) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.group = group
-        widths = [min(base_channels * 2**index, 8 * base_channels) for index in range(halvings(size))]
-        inputs = [1 + n_classes, *widths[:-1]]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 4, 2, 1) for before, after in zip(inputs, widths, strict=True)
+        stages = halvings(size)
+        # the map of side `sides[i]` has widths[i] channels
+        self.sides = [size // 2**index for index in range(stages + 1)]
+        self.training_sides = training_sides(size)
+        widths = [
+            max(base_channels // 2, 4),
+            *(min(base_channels * 2**index, 2 * base_channels) for index in range(stages)),
+        ]
+        self.entrances = nn.ModuleDict(
+            {
+                str(side): _rectified(nn.Conv2d(1 + n_classes, widths[self.sides.index(side)], 3, 1, 1))
+                for side in self.training_sides
+            }
         )
-        self.joint = nn.Conv2d(widths[-1] + 1, widths[-1], 3, 1, 1)
+        self.convolutions = nn.ModuleList(
+            _zeroed(_rectified(nn.Conv2d(before, after, 4, 2, 1)), index < len(self.training_sides) - 1)
+            for index, (before, after) in enumerate(itertools.pairwise(widths))
+        )
+        self.joint = _rectified(nn.Conv2d(widths[-1] + 1, widths[-1], 3, 1, 1))
         self.score = nn.Linear(widths[-1] * 16, 1)
         self.projection = nn.Embedding(n_classes, widths[-1])
-        for convolution in [*self.convolutions, self.joint]:
-            nn.init.kaiming_normal_(convolution.weight, LEAK)
-            nn.init.zeros_(convolution.bias)
         nn.init.normal_(self.projection.weight, 0.0, widths[-1] ** -0.5)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        maps = torch.cat([images, label_planes(labels, self.n_classes, images)], dim=1)
-        for convolution in self.convolutions:
-            maps = F.leaky_relu(convolution(maps), LEAK)
+        side = images.shape[2]
+        maps: Tensor | None = None
+        for index, own_side in enumerate(self.sides):
+            if own_side > side:
+                continue
+            if maps is not None:
+                maps = F.leaky_relu(self.convolutions[index - 1](maps), LEAK)
+            if own_side in self.training_sides:
+                if own_side < images.shape[2]:
+                    images = F.avg_pool2d(images, 2)
+                planes = label_planes(labels, self.n_classes, images)
+                entering = F.leaky_relu(self.entrances[str(own_side)](torch.cat([images, planes], dim=1)), LEAK)
+                maps = entering if maps is None else maps + entering
+        assert maps is not None
         maps = torch.cat([maps, minibatch_deviation(maps, self.group)], dim=1)
         maps = F.leaky_relu(self.joint(maps), LEAK)
         score = self.score(maps.flatten(1)).float().squeeze(1)
         # summed over the 16 places and scaled so that its size at the start is that of the score
         pooled = maps.float().sum(dim=(2, 3)) / 4
-        return score + (pooled * self.projection(labels)).sum(dim=1)
+        score = score + (pooled * self.projection(labels)).sum(dim=1)
+        # averaging 2x2 pixels halves the gradient's length: this keeps it where the penalty brought it
+        return score * (side / self.training_sides[0])
+
+
+def _rectified(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Weights whose output keeps its variance behind a leaky ReLU (He et al. 2015), and a bias of zero."""
+    nn.init.kaiming_normal_(convolution.weight, LEAK)
+    nn.init.zeros_(cast(Tensor, convolution.bias))
+    return convolution
+
+
+def _upsampling(before: int, after: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles the side, drawn as `_rectified` for the 4 of 16 taps that a pixel sees."""
+    convolution = nn.ConvTranspose2d(before, after, 4, 2, 1)
+    nn.init.normal_(convolution.weight, 0.0, (2 / (4 * before)) ** 0.5)
+    nn.init.zeros_(cast(Tensor, convolution.bias))
+    return convolution
+
+
+def _zeroed(convolution: nn.Conv2d, zero: bool) -> nn.Conv2d:
+    """The convolution, without weights and bias when `zero`: what it adds grows from nothing."""
+    if zero:
+        nn.init.zeros_(convolution.weight)
+        nn.init.zeros_(cast(Tensor, convolution.bias))
+    return convolution
+
+
+def training_sides(size: int) -> tuple[int, ...]:
+    """The resolutions that a coarse-to-fine training passes through: 16, 32, ... up to `size`."""
+    return tuple(side for side in (16, 32, 64, 128, 256, 512) if side <= size)
 
 
 def minibatch_deviation(maps: Tensor, group: int) -> Tensor:

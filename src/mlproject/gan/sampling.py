@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.errors import UserError
 from mlproject.files import atomic_folder, atomic_write_json
-from mlproject.gan.networks import build_networks
+from mlproject.gan.networks import ConditionalGenerator, build_networks
 from mlproject.runtime import torch_generator
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 class Generator:
     """A generator that answers with images. `info` is its generator.json and `digest` its checksum, once saved."""
 
-    network: nn.Module
+    network: ConditionalGenerator
     size: int
     class_names: tuple[str, ...]
     info: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,6 @@ class Generator:
 
     def _inputs(self, labels: Tensor, seed: int, indices: range) -> Tensor:
         width = self.network.inputs_size
-        assert isinstance(width, int)
         inputs = torch.empty(len(labels), width)
         for row, label, index in zip(inputs, labels.tolist(), indices, strict=True):
             torch.randn(width, generator=torch_generator(seed, "sample", label, index), out=row)

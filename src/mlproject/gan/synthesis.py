@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def write_synthetic(
         return pd.DataFrame(rows)
 
     info = generator.info
-    description = {
+    description: dict[str, Any] = {
         "name": f"synthetic-{generator.digest[:8]}-{seed}",
         "data_kind": "synthetic",
         "label_rule": {

@@ -10,13 +10,14 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
@@ -25,8 +26,8 @@ from mlproject.data.checks import CLASS_NAMES
 from mlproject.data.images import grid
 from mlproject.errors import UserError
 from mlproject.gan import losses
-from mlproject.gan.augment import augment
-from mlproject.gan.networks import build_networks
+from mlproject.gan.augment import augment, draw_augmentation
+from mlproject.gan.networks import ConditionalGenerator, build_networks
 from mlproject.gan.run_state import RunState
 from mlproject.gan.sampling import Generator, to_grey_levels
 from mlproject.runtime import seed_for, torch_generator
@@ -37,7 +38,7 @@ GRID_COLUMNS = 8
 # what an `evaluate` callable may return for the best generator, and not the last, to be kept: higher is better
 SELECTION = "gan.selection"
 # changing these does not change what a step computes, so a run may go on under other values
-_FREE_ON_RESUME = ("steps", "epochs", "grid_every", "checkpoint_every", "subjects")
+_FREE_ON_RESUME = ("grid_every", "checkpoint_every", "subjects")
 
 Report = Callable[[int, dict[str, float]], None]
 ReportImage = Callable[[int, str, np.ndarray], None]
@@ -48,7 +49,7 @@ Evaluate = Callable[[int, Generator], Mapping[str, float]]
 class TrainedGan:
     """A finished run: the averaged generator in evaluation mode on the CPU, and what describes it."""
 
-    generator: nn.Module
+    generator: ConditionalGenerator
     config: GanConfig
     size: int
     class_names: tuple[str, ...]
@@ -110,8 +111,8 @@ def train_gan(
             base_channels=config.base_channels,
             n_classes=len(CLASS_NAMES),
         )
-    generator = generator.to(device, memory_format=torch.channels_last).train()
-    critic = critic.to(device, memory_format=torch.channels_last).train()
+    generator = generator.to(device).to(memory_format=torch.channels_last).train()
+    critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     adam = functools.partial(torch.optim.Adam, lr=config.learning_rate, betas=(config.beta1, config.beta2))
     generator_optimizer, critic_optimizer = adam(generator.parameters()), adam(critic.parameters())
@@ -122,7 +123,7 @@ def train_gan(
     checkpoint = latest_checkpoint(work_dir)
     start = 0
     if checkpoint is not None:
-        _require_same_run(checkpoint, identity, total)
+        _require_same_run(checkpoint, identity)
         run.restore(checkpoint)
         start = checkpoint.step
 
@@ -134,15 +135,19 @@ def train_gan(
         progress(start, total)
 
     for step in range(start + 1, total + 1):
+        # coarse to fine, for an architecture that grows
+        side = side_at(step, total, generator.training_sides)
         # critic steps: real images against synthetic ones of the same labels
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
             real, real_labels = pixels[chosen].float().div_(127.5).sub_(1)[:, None], classes[chosen]
+            real = F.avg_pool2d(real, size // side) if side < size else real
             inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
             with torch.no_grad(), autocast():
-                fake = generator(inputs, real_labels)
-            real, fake = augment(real, config.augment, draw), augment(fake, config.augment, draw)
+                fake = generator(inputs, real_labels, side)
+            shared = draw_augmentation(config.augment, config.batch_size, side, draw, device)
+            real, fake = augment(real, shared), augment(fake, shared)
 
             with autocast():
                 real_scores, fake_scores = critic(real, real_labels), critic(fake, real_labels)
@@ -166,9 +171,10 @@ def train_gan(
         draw = torch_generator(config.seed, "generator", step)
         inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
         fake_labels = classes[torch.randint(len(images), (config.batch_size,), generator=draw).to(device)]
+        transformation = draw_augmentation(config.augment, config.batch_size, side, draw, device)
         critic.requires_grad_(False)
         with autocast():
-            fake_scores = critic(augment(generator(inputs, fake_labels), config.augment, draw), fake_labels)
+            fake_scores = critic(augment(generator(inputs, fake_labels, side), transformation), fake_labels)
         loss = losses.generator_loss(fake_scores)
         generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -207,6 +213,17 @@ def train_gan(
     return TrainedGan(average.cpu(), config, size, CLASS_NAMES, total)
 
 
+def side_at(step: int, total: int, sides: Sequence[int]) -> int:
+    """The resolution of a step in 1..total: each side of `sides` gets half the steps of the one before it.
+
+    A coarse step costs a fraction of a fine one and settles the anatomy; the fine ones are left with the texture.
+    """
+    shares = [2 ** (len(sides) - 1 - index) for index in range(len(sides))]
+    # rounded down, so that the last step is at full size however few there are
+    ends = [total * sum(shares[: index + 1]) // sum(shares) for index in range(len(sides))]
+    return next(side for side, end in zip(sides, ends, strict=True) if step <= end)
+
+
 def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:
     """Which images critic step `turn` sees, int64 [batch_size]: shuffled passes laid end to end, cut into batches."""
     positions = np.arange(turn * batch_size, (turn + 1) * batch_size)
@@ -231,8 +248,9 @@ def ema_decay(half_life_images: float, batch_size: int, step: int) -> float:
 @torch.no_grad()
 def average_weights(average: nn.Module, network: nn.Module, decay: float) -> None:
     """average = decay * average + (1 - decay) * network for parameters; buffers are copied."""
-    targets = list(average.parameters())
-    torch._foreach_lerp_(targets, list(network.parameters()), 1 - decay)
+    targets: list[Tensor] = list(average.parameters())
+    sources: list[Tensor] = list(network.parameters())
+    torch._foreach_lerp_(targets, sources, 1 - decay)
     for target, source in zip(average.buffers(), network.buffers(), strict=True):
         target.copy_(source)
 
@@ -274,14 +292,9 @@ def _identity(config: GanConfig, images: np.ndarray, labels: np.ndarray, bf16: b
     return {**settings, "bf16": bf16, "images_sha256": content}
 
 
-def _require_same_run(checkpoint: Checkpoint, identity: dict[str, Any], total: int) -> None:
+def _require_same_run(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
     known = checkpoint.state.get("identity", {})
     differing = sorted(key for key in known.keys() | identity.keys() if known.get(key) != identity.get(key))
     if differing:
         listed = ", ".join(f"{key} {known.get(key)!r} -> {identity.get(key)!r}" for key in differing)
         raise UserError(f"{checkpoint.path} belongs to another run ({listed}); use another work folder or remove it")
-    if checkpoint.step > total:
-        raise UserError(
-            f"{checkpoint.path} is already past gan.steps {total}; ask for at least {checkpoint.step} steps or use "
-            "another work folder"
-        )

@@ -1,0 +1,26 @@
+"""Write a model version for publication and record its digest."""
+
+from pathlib import Path
+
+from mlproject.cli import Configuration, entry_point
+
+
+@entry_point(
+    own=(),
+    references={
+        "name": "registered model: nt-classifier or nt-gan; default: nt-classifier",
+        "version": "number of the version, or @alias; default: @champion",
+        "out": "folder to write to; default: release under run.outputs",
+    },
+)
+def main(config: Configuration, name: str, version: str, out: str) -> None:
+    """Copy weights and digest of a version for publication and record it in registry/released.json."""
+    from mlproject import promotion, registry, tracking
+
+    store = tracking.open_store(config.run.experiment)
+    folder = Path(out) if out else Path(config.run.outputs) / "release"
+    promotion.release(store, name or registry.CLASSIFIER, version or "@champion", folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,31 +1,23 @@
-"""Runs in a real sqlite store: true statuses, no metric lost or doubled, raw parameters left alone."""
+"""Runs in a real sqlite store: what is logged is there, once, and a run ends with its true status."""
 
-import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
 
 from mlproject import tracking
 from mlproject.checkpoint import save_checkpoint
 from mlproject.config import PROJECT_ROOT, load_config
 from mlproject.errors import UserError
 
-CONFIG = load_config(PROJECT_ROOT / "configs" / "smoke.yaml")
-
 
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
+def empty_database(tmp_path_factory) -> Path:
     """A store with its tables: making them takes seconds, copying them none."""
     folder = tmp_path_factory.mktemp("template")
     tracking.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
@@ -33,360 +25,177 @@ def empty_database(tmp_path_factory):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch, empty_database):
+def store(tmp_path, monkeypatch, empty_database) -> tracking.Store:
     monkeypatch.chdir(tmp_path)
-    # set before open_store sets it, so that it is taken back after the test
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return tracking.open_store("desk")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tracking.open_store("tests")
 
 
-def history(store, run_id, name):
-    return [(metric.step, metric.value) for metric in store.client.get_metric_history(run_id, name)]
+def history(store: tracking.Store, run_id: str, key: str) -> list[tuple[int, float]]:
+    return sorted((entry.step, entry.value) for entry in store.client.get_metric_history(run_id, key))
 
 
-def status(store, run_id):
+def status(store: tracking.Store, run_id: str) -> str:
     return store.client.get_run(run_id).info.status
 
 
-# -- the store ---------------------------------------------------------------------------------------------------------
+def test_without_a_named_store_it_is_a_file_with_an_absolute_path_here(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # set and taken away again at the end: open_store tells child processes where the store is
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert tracking.open_store("tests").uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert (tmp_path / "mlflow.db").is_file()
 
 
-def test_a_relative_store_is_the_same_from_every_folder(store, tmp_path, monkeypatch):
-    assert store.uri == f"sqlite:///{tmp_path}/mlflow.db" == os.environ["MLFLOW_TRACKING_URI"]
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert tracking.open_store("desk").experiment_id == store.experiment_id
-    location = store.client.get_experiment(store.experiment_id).artifact_location
-    assert location == (tmp_path / "mlruns" / "desk").as_uri()
-
-
-@pytest.mark.parametrize("kind", ["folder missing", "a folder", "no database"])
-def test_a_store_that_cannot_be_opened_is_one_line_and_at_once(tmp_path, monkeypatch, kind):
-    path = tmp_path / "store.db"
-    if kind == "folder missing":
-        path = tmp_path / "none" / "store.db"
-    elif kind == "a folder":
-        path.mkdir()
-    else:
-        path.write_text("this is a shopping list, long enough to be no database header")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-    begun = time.monotonic()
+def test_a_store_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/absent/folder/mlflow.db")
     with pytest.raises(UserError, match="cannot be opened") as caught:
-        tracking.open_store("desk")
+        tracking.open_store("tests")
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 10  # MLflow alone tries for minutes
+    (tmp_path / "mlflow.db").write_text("this is no database, but long enough to have a header of its own " * 9)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(UserError, match="cannot be opened"):
+        tracking.open_store("tests")
 
 
-def test_a_run_to_adopt_that_is_not_there_is_told(store, monkeypatch):
-    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(UserError, match="not found"):
-        tracking.open_store("desk")
-
-
-@pytest.mark.slow
-def test_processes_that_start_together_on_a_fresh_store_all_succeed(tmp_path):
-    code = (
-        "from mlproject.tracking import open_store, entry_run\n"
-        "from mlproject.config import load_config\n"
-        "with entry_run(open_store('desk'), 'prepare_data', load_config()): pass\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    client = tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("desk")
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 4
-
-
-def test_telemetry_is_off():
-    from mlflow.telemetry import get_telemetry_client
-
-    assert get_telemetry_client() is None
-
-
-# -- the run of an entry point -----------------------------------------------------------------------------------------
-
-
-def test_the_first_run_adopts_the_one_of_mlflow_run_and_leaves_its_raw_parameters(store, monkeypatch):
-    created = store.client.create_run(store.client.create_experiment("theirs"), run_name="calm-bird-1").info
-    store.client.log_param(created.run_id, "gan.learning_rate", "1e-3")
-    store.client.log_param(created.run_id, "gan.lambda_gp", "10.0")
-    monkeypatch.setenv("MLFLOW_RUN_ID", created.run_id)
-    config = load_config(PROJECT_ROOT / "configs" / "smoke.yaml", {"gan.learning_rate": "1e-3", "gan.lambda_gp": 10})
-    store = tracking.open_store("desk")
-    assert store.experiment_id == created.experiment_id
-    with tracking.entry_run(store, "train_gan", config) as run:
-        assert run.id == created.run_id
-        assert "MLFLOW_RUN_ID" not in os.environ  # a process that this one starts makes a run of its own
-    found = store.client.get_run(run.id)
-    assert found.info.status == "FINISHED"
-    assert found.data.params["gan.learning_rate"] == "1e-3"
-    assert found.data.params["resolved.gan.learning_rate"] == "0.001"
-    assert found.data.params["gan.lambda_gp"] == "10.0"
-    assert "resolved.gan.lambda_gp" not in found.data.params
-    assert found.data.params["gan.latent_dim"] == str(config.gan.latent_dim)
-    text = Path(store.client.download_artifacts(run.id, "config.yaml")).read_text()
-    assert "learning_rate: 0.001" in text
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(None, "FINISHED"), (ValueError("no"), "FAILED"), (UserError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
-)
-def test_a_run_ends_with_its_true_status_and_all_its_metrics(store, error, expected):
-    caught = pytest.raises(type(error)) if error else contextlib.nullcontext()
-    with caught, tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.report(3, {"loss": 0.5})
-        if error is not None:
-            raise error
-    assert status(store, run.id) == expected
-    assert history(store, run.id, "loss") == [(3, 0.5)]
-    assert store.tags_of(run.id).get("error") == ("no" if isinstance(error, UserError) else None)
-
-
-def test_sigterm_ends_the_run_as_killed_and_gives_the_handler_back(store):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.report(1, {"loss": 2.0})
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-    assert status(store, run.id) == "KILLED"
-    assert history(store, run.id, "loss") == [(1, 2.0)]
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_children_hang_below_their_parent_and_fail_alone(store):
-    with tracking.entry_run(store, "main", CONFIG) as run:
-        with pytest.raises(ValueError), run.child("train_classifier hybrid", CONFIG) as child:
-            raise ValueError
-        assert store.tags_of(child.id)["mlflow.parentRunId"] == run.id
-        assert store.tags_of(child.id)["stage"] == "train_classifier"
-    assert (status(store, child.id), status(store, run.id)) == ("FAILED", "FINISHED")
-
-
-# -- metrics -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_metric_arrives_once_under_the_time_it_was_reported(store):
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        begun = time.time_ns() // 1_000_000
-        for step in range(1250):
-            run.report(step, {"a": step * 0.5, "b": -step})
-        ended = time.time_ns() // 1_000_000
-        run.report(1250, {"a": float("nan")})
-    assert history(store, run.id, "b") == [(step, -step) for step in range(1250)]
-    found = store.client.get_metric_history(run.id, "a")
-    assert len(found) == 1251
-    assert all(begun <= metric.timestamp <= ended for metric in found[:1250])
-    assert np.isnan(found[1250].value)
-
-
-def test_a_batch_that_the_store_refuses_is_sent_again(store, monkeypatch):
-    sent, send = [], store.client.log_batch
-
-    def busy(run_id, metrics=(), **rest):
-        if metrics:
-            sent.append(len(metrics))
-            if len(sent) <= 2:
-                raise MlflowException("database is locked")
-        return send(run_id, metrics=metrics, **rest)
-
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        monkeypatch.setattr(store.client, "log_batch", busy)
-        run.report(1, {"loss": 1.0})
-        run.flush()
-    assert sent == [1, 1, 1]
-    assert history(store, run.id, "loss") == [(1, 1.0)]
-
-
-def test_metrics_that_cannot_be_stored_are_told_and_the_run_is_failed(store, monkeypatch):
-    monkeypatch.setattr(tracking.time, "sleep", lambda seconds: None)
-    send = store.client.log_batch
-
-    def full(run_id, metrics=(), **rest):
-        if metrics:
-            raise MlflowException("database or disk is full")
-        return send(run_id, **rest)
-
-    with (
-        pytest.raises(UserError, match="1 metrics of run .* disk is full"),
-        tracking.entry_run(store, "train_gan", CONFIG) as run,
-    ):
-        monkeypatch.setattr(store.client, "log_batch", full)
-        run.report(1, {"loss": 1.0})
-    assert status(store, run.id) == "FAILED"
-
-
-def test_an_interruption_while_a_batch_is_sent_neither_loses_nor_doubles_it(store, monkeypatch):
-    send, interrupted = store.client.log_batch, []
-
-    def interrupt_once(run_id, metrics=(), **rest):
-        send(run_id, metrics=metrics, **rest)
-        if metrics and not interrupted:
-            interrupted.append(True)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), tracking.entry_run(store, "train_gan", CONFIG) as run:
-        monkeypatch.setattr(store.client, "log_batch", interrupt_once)
-        run.report(1, {"loss": 1.0})
-        run.flush()
-    assert history(store, run.id, "loss") == [(1, 1.0)]
-    assert status(store, run.id) == "KILLED"
-
-
-# -- restart after a kill ----------------------------------------------------------------------------------------------
-
-KILLED = """
-import sys, time
-import numpy as np, torch
-from pathlib import Path
-from mlproject import tracking
-from mlproject.checkpoint import save_checkpoint
-from mlproject.config import load_config
-
-work = Path("work")
-with tracking.entry_run(tracking.open_store("desk"), "train_gan", load_config()) as run:
-    run.begin_stage("key")
-    with run.journal(work) as report:
-        for step in range(1, 11):
-            report(step, {"loss": 1 / step})
-            if step % 3 == 0:
-                run.report_image(step, "grid", np.full((8, 8), step, np.uint8))
-            if step == 6:
-                save_checkpoint(work / "checkpoints", step, {"w": torch.zeros(1)}, {})
-        print(run.id, flush=True)
-        time.sleep(600)
-"""
-
-
-def test_a_run_that_goes_on_after_a_kill_has_every_step_once(store, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    killed = process.stdout.readline().strip()
-    with tracking.entry_run(store, "train_gan", CONFIG) as other:
-        other.begin_stage("key")  # it lives: nobody takes it over
-    assert status(store, killed) == "RUNNING"
-    assert "continued_by" not in store.tags_of(killed)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert status(store, killed) == "RUNNING"  # nobody was left to say otherwise
-
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.begin_stage("key")
-        with run.journal(tmp_path / "work") as report:
-            for step in range(7, 13):
-                report(step, {"loss": 1 / step})
-    assert status(store, killed) == "KILLED"
-    assert store.tags_of(killed)["continued_by"] == run.id
-    assert history(store, run.id, "loss") == [(step, 1 / step) for step in range(1, 13)]
-    # steps 3 and 6 came before the checkpoint; step 9 is drawn again
-    images = [item.path for item in store.client.list_artifacts(run.id, "images") if item.path.endswith(".png")]
-    assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in images) == [3, 6]
+def test_buffered_metrics_arrive_once_each_when_the_run_ends(store) -> None:
+    with tracking.entry_run(store, "train_gan", load_config()) as run:
+        for step in range(1, 2501):
+            run.report(step, {"gan.critic_loss": float(step)})
+    assert history(store, run.id, "gan.critic_loss") == [(step, float(step)) for step in range(1, 2501)]
     assert status(store, run.id) == "FINISHED"
 
 
-def test_a_run_without_a_checkpoint_starts_its_journal_afresh(store, tmp_path):
-    for _ in range(2):
-        with tracking.entry_run(store, "train_gan", CONFIG) as run, run.journal(tmp_path / "work") as report:
-            report(1, {"loss": 1.0})
-    assert history(store, run.id, "loss") == [(1, 1.0)]
+def test_resolved_configuration_beside_what_was_typed(store, monkeypatch) -> None:
+    typed = store.client.create_run(store.experiment_id)
+    store.client.log_param(typed.info.run_id, "lambda_gp", "5e0")
+    store.client.log_param(typed.info.run_id, "gan.beta2", "0.90")  # as `mlflow run -P gan.beta2=0.90` does
+    monkeypatch.setenv("MLFLOW_RUN_ID", typed.info.run_id)
+    with tracking.entry_run(store, "train_gan", load_config(None, {"gan.lambda_gp": "5e0"})) as run:
+        assert run.id == typed.info.run_id, "the run that `mlflow run` made is adopted"
+    params = store.client.get_run(run.id).data.params
+    assert (params["lambda_gp"], params["gan.lambda_gp"], params["gan.beta2"]) == ("5e0", "5.0", "0.90")
+    assert "config.yaml" in [entry.path for entry in store.client.list_artifacts(run.id)]
 
 
-def test_a_finished_run_is_continued_by_nobody(store):
-    with tracking.entry_run(store, "train_gan", CONFIG) as first:
-        first.begin_stage("key")
-    with tracking.entry_run(store, "train_gan", CONFIG) as second:
-        second.begin_stage("key")
-    assert "continued_by" not in store.tags_of(first.id)
+@pytest.mark.parametrize(
+    ("error", "expected"), [(RuntimeError("x"), "FAILED"), (UserError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_a_run_that_ends_badly_says_so_and_keeps_its_metrics(store, error, expected) -> None:
+    with pytest.raises(type(error)), tracking.entry_run(store, "train_gan", load_config()) as run:
+        run.report(1, {"gan.critic_loss": 2.0})
+        raise error
+    assert status(store, run.id) == expected
+    assert history(store, run.id, "gan.critic_loss") == [(1, 2.0)]
 
 
-# -- reuse -------------------------------------------------------------------------------------------------------------
+def test_children_are_nested_and_end_on_their_own(store) -> None:
+    config = load_config()
+    with tracking.entry_run(store, "main", config) as run:
+        with run.child("train_classifier hybrid", config) as child:
+            pass
+        assert (status(store, child.id), status(store, run.id)) == ("FINISHED", "RUNNING")
+    tags = store.tags_of(child.id)
+    assert (tags["mlflow.parentRunId"], tags["stage"]) == (run.id, "train_classifier")
+    assert tags["mlflow.runName"] == "train_classifier hybrid"
 
 
-def test_a_finished_run_with_the_same_key_stands_for_the_next_one(store, tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "w").write_text("weights")
-    with tracking.entry_run(store, "train_gan", CONFIG) as first:
-        first.begin_stage("key", {"data_kind": "phantom_not_clinical"})
-        first.log_metrics({"val.auc": 0.9})
-        first.log_artifacts(tmp_path / "model", "model")
-        assert first.reusable("key") is None  # not finished yet
-    with tracking.entry_run(store, "train_gan", CONFIG) as second:
-        assert second.reusable("other") is None
-        assert second.reusable("key") == first.id
-        second.finish_as_reused(first.id)
-    found = store.client.get_run(second.id)
-    assert found.data.metrics == {"val.auc": 0.9}
-    assert found.data.tags["reused_from"] == first.id
-    assert found.data.tags["data_kind"] == "phantom_not_clinical"
-    assert (store.download(second.id, "model") / "w").read_text() == "weights"
-    with tracking.entry_run(store, "train_gan", CONFIG) as third:
-        assert third.reusable("key") == first.id  # the one that did the work
-    store.client.delete_run(first.id)
-    with tracking.entry_run(store, "train_gan", CONFIG) as fourth:
-        assert fourth.reusable("key") is None
-
-
-@pytest.mark.parametrize("ending", [ValueError, KeyboardInterrupt])
-def test_a_run_that_did_not_finish_is_not_reused(store, ending):
-    with pytest.raises(ending), tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.begin_stage("key")
-        raise ending
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        assert run.reusable("key") is None
-
-
-# -- what else is logged -----------------------------------------------------------------------------------------------
-
-
-def test_a_tag_that_mlflow_would_cut_is_refused(store):
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.set_tags({"long": "x" * 8000})
-        with pytest.raises(UserError, match="tag long: .* 8001"):
-            run.set_tags({"long": "x" * 8001})
-        with pytest.raises(UserError, match="250 characters of a key"):
-            run.set_tags({"k" * 251: "x"})
-    assert store.tags_of(run.id)["long"] == "x" * 8000
-
-
-def test_pictures_tables_and_texts_are_where_the_ui_looks(store):
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        run.report_image(7, "grid", np.arange(64, dtype=np.uint8).reshape(8, 8))
-        run.log_figure_png("roc", b"\x89PNG")
-        run.log_table("val_predictions", {"image_path": ["a.png"], "label": [1]})
-    (image,) = [item.path for item in store.client.list_artifacts(run.id, "images") if item.path.endswith(".png")]
-    assert image.startswith("images/grid+step+7+")
-    assert Path(store.client.download_artifacts(run.id, "figures/roc.png")).read_bytes() == b"\x89PNG"
-    table = json.loads(Path(store.client.download_artifacts(run.id, "val_predictions.json")).read_text())
-    assert table == {"columns": ["image_path", "label"], "data": [["a.png", 1]]}
-
-
-def test_reporting_costs_little(store):
-    """One report of 8 metrics, its share of the batches included, against the 2 % of a step of 250 ms."""
-    with tracking.entry_run(store, "train_gan", CONFIG) as run:
-        begun = time.process_time()
-        for step in range(250):
-            run.report(step, {f"m{number}": 0.1 for number in range(8)})
-        run.flush()
-        assert (time.process_time() - begun) / 250 < 0.005
-    assert isinstance(store.client.get_metric_history(run.id, "m0")[0], Metric)
-
-
-def test_a_checkpoint_of_the_future_does_not_bring_back_what_was_cut(store, tmp_path):
-    """The journal is cut at the checkpoint's step, whichever steps it holds."""
-    with tracking.entry_run(store, "train_gan", CONFIG) as run, run.journal(tmp_path) as report:
+def test_a_journal_replays_up_to_the_checkpoint_and_no_further(store, tmp_path) -> None:
+    config = load_config()
+    with (
+        pytest.raises(RuntimeError),
+        tracking.entry_run(store, "train_gan", config) as killed,
+        killed.journal(tmp_path / "work") as report,
+    ):
         for step in (1, 2, 3):
-            report(step, {"loss": step})
-    save_checkpoint(tmp_path / "checkpoints", 2, {"w": torch.zeros(1)}, {})
-    with tracking.entry_run(store, "train_gan", CONFIG) as run, run.journal(tmp_path) as report:
-        report(3, {"loss": 30.0})
-    assert history(store, run.id, "loss") == [(1, 1.0), (2, 2.0), (3, 30.0)]
+            report(step, {"gan.critic_loss": float(step)})
+            if step == 2:
+                save_checkpoint(tmp_path / "work" / "checkpoints", 2, {"w": torch.zeros(1)}, {})
+        raise RuntimeError
+    with tracking.entry_run(store, "train_gan", config) as resumed, resumed.journal(tmp_path / "work") as report:
+        for step in (3, 4):
+            report(step, {"gan.critic_loss": 10.0 * step})
+    assert history(store, resumed.id, "gan.critic_loss") == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0)]
+
+
+def test_reuse_stands_for_the_finished_run(store, tmp_path) -> None:
+    config = load_config()
+    with tracking.entry_run(store, "train_gan", config) as first:
+        first.begin_stage("key-1", {"data_digest": "d"})
+        first.log_metrics({"gan.critic_loss": 7.0})
+        (tmp_path / "model.txt").write_text("weights")
+        first.log_artifact(tmp_path / "model.txt", "model")
+    with tracking.entry_run(store, "train_gan", config) as second:
+        assert second.reusable("key-2") is None
+        assert second.reusable("key-1") == first.id
+        second.finish_as_reused(first.id)
+    assert store.metrics_of(second.id)["gan.critic_loss"] == 7.0
+    assert store.tags_of(second.id)["reused_from"] == first.id
+    assert store.tags_of(second.id)["data_digest"] == "d"
+    assert (store.download(second.id, "model") / "model.txt").read_text() == "weights"
+    assert store.find("train_gan", {"stage.key": "key-1"}) == [first.id], "what was reused is no source of its own"
+
+
+KILLED = """
+import sys, time
+from mlproject import tracking
+from mlproject.config import load_config
+with tracking.entry_run(tracking.open_store("tests"), "train_gan", load_config()) as run:
+    run.begin_stage("key-1")
+    run.report(1, {"gan.critic_loss": 1.0})
+    print(run.id, flush=True)
+    time.sleep(60)
+"""
+
+
+def _start(tmp_path: Path, store: tracking.Store) -> tuple[subprocess.Popen, str]:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": store.uri, "PYTHONPATH": str(PROJECT_ROOT / "src")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    )
+    return process, process.stdout.readline().strip()
+
+
+def test_a_killed_run_is_closed_by_the_one_that_continues_and_a_living_one_is_not(store, tmp_path) -> None:
+    process, run_id = _start(tmp_path, store)
+    with tracking.entry_run(store, "train_gan", load_config()) as meanwhile:
+        meanwhile.begin_stage("key-1")
+    assert status(store, run_id) == "RUNNING", "its process lives"
+    process.kill()
+    process.wait()
+    assert status(store, run_id) == "RUNNING", "nobody could close it"
+    with tracking.entry_run(store, "train_gan", load_config()) as run:
+        run.begin_stage("key-1")
+    assert status(store, run_id) == "KILLED"
+    assert store.tags_of(run_id)["continued_by"] == run.id
+
+
+def test_sigterm_ends_a_run_as_killed_with_its_metrics(store, tmp_path) -> None:
+    process, run_id = _start(tmp_path, store)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) != 0
+    assert status(store, run_id) == "KILLED"
+    assert history(store, run_id, "gan.critic_loss") == [(1, 1.0)]
+
+
+@pytest.mark.slow
+def test_eight_processes_on_a_fresh_store(tmp_path) -> None:
+    code = "from mlproject import tracking; tracking.open_store('tests')"
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "PYTHONPATH": str(PROJECT_ROOT / "src")
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, errors
+
+
+def test_git_state_is_tagged(store) -> None:
+    with tracking.entry_run(store, "main", load_config()) as run:
+        pass
+    tags = store.tags_of(run.id)
+    assert tags["git_dirty"] in ("true", "false", "unknown")
+    assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"

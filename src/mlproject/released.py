@@ -53,9 +53,12 @@ def check_released(name: str, version: str, run_id: str | None, digest: str) -> 
     """Compare the digest of a version with the released one, if it was released.
 
     Raises:
-        IntegrityError: another digest was released.
+        IntegrityError: another digest was released, or what was released cannot be read.
     """
-    entry = released_digests().get(name, {}).get(run_id or "")
+    try:
+        entry = released_digests().get(name, {}).get(run_id or "")
+    except IntegrityError as error:
+        raise IntegrityError(f"{name} version {version}: {error}") from None
     if entry is not None and entry["sha256"] != digest:
         raise IntegrityError(
             f"{name} version {version}: its digest is {digest[:16]}…, but {entry['sha256'][:16]}… was released: these "

@@ -34,8 +34,7 @@ from mlproject.journal import Entry, Journal
 environment.quiet()
 
 from mlflow import MlflowClient  # noqa: E402 - MLflow reads its environment when it is imported
-from mlflow.artifacts import download_artifacts  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking.context import registry as context_registry  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE  # noqa: E402
@@ -129,11 +128,6 @@ def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
     for key, value in _EXPERIMENT_TAGS.items():
         if key not in known:
             client.set_experiment_tag(experiment_id, key, value)
-
-
-def local_artifacts(store: Store, uri: str) -> Path:
-    """A local folder with the artifacts at `uri`; the folder itself where the store is on this machine."""
-    return Path(download_artifacts(artifact_uri=uri, tracking_uri=store.uri, registry_uri=store.uri))
 
 
 def _absolute(uri: str) -> str:
@@ -308,18 +302,6 @@ class Run:
 
     def log_artifacts(self, folder: str | Path, path: str = "") -> None:
         self.store.client.log_artifacts(self.id, str(folder), path or None)
-
-    def log_model(self, folder: str | Path, name: str, tags: Mapping[str, str]) -> str:
-        """Store a model folder as a model of this run, listed with its tags in the UI; returns the model's id."""
-        client = self.store.client
-        model = client.create_logged_model(self._experiment_id(), name, self.id, dict(tags))
-        client.log_model_artifacts(model.model_id, str(folder))
-        client.finalize_logged_model(model.model_id, "READY")
-        client.log_outputs(self.id, [LoggedModelOutput(model.model_id, step=0)])
-        return str(model.model_id)
-
-    def _experiment_id(self) -> str:
-        return str(self.store.client.get_run(self.id).info.experiment_id)
 
     def log_dataset(self, dataset: DataSet, context: str) -> None:
         """The data set as an input of this run, with its digest; the tag holds all 64 digits."""

@@ -220,8 +220,9 @@ def test_one_file_under_both_labels_is_refused(tmp_path):
         copied(0, 8, suffix=".jpg"),
         copied(0, 8, lambda image: np.clip(image * 1.1 + 8, 0, 255).astype(np.uint8)),
         copied(0, 8, lambda image: cv2.resize(image, (120, 80), interpolation=cv2.INTER_LINEAR)),
+        copied(0, 8, lambda image: cv2.resize(image, (480, 320), interpolation=cv2.INTER_LINEAR)[8:-8, 8:-8]),
     ],
-    ids=["recompressed", "brightened", "resized"],
+    ids=["recompressed", "brightened", "resized", "cropped"],
 )
 def test_nearly_the_same_picture_in_two_splits_is_refused(tmp_path, change):
     message = refused(tmp_path, change)

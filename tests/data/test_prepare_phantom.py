@@ -75,7 +75,6 @@ def test_truth_stands_beside_the_manifest_and_never_in_it(made):
     assert not hidden & set(header)
     assert set(header) <= set(COLUMNS)
     assert not hidden & {field.name for field in dataclasses.fields(Crops)}
-    # nor do its values hide in another column: apart from the label no number of the manifest equals the thickness
     assert not hidden & set(dataset.table.columns)
 
 

@@ -1,13 +1,18 @@
 """The registry hands out nothing that is not, byte for byte, what was registered."""
 
-import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from mlproject import registry
 from mlproject.checksums import write_checksums
+from mlproject.config import load_config
 from mlproject.errors import IntegrityError, UserError
 from mlproject.registry import CLASSIFIER, GENERATOR
+from mlproject.released import record_release
 from mlproject.tracking import entry_run
 
 NAMES = [GENERATOR, CLASSIFIER]
@@ -70,29 +75,38 @@ def test_weights_and_manifest_replaced_together_are_refused_by_the_version_s_tag
         registry.resolve(store, reference, name)
 
 
-def test_a_released_version_is_held_to_the_committed_digest_even_when_its_tag_is_replaced(
+def test_a_released_version_is_held_to_the_committed_digest_even_when_its_tags_are_replaced(
     store, registered, stored_files
 ):
     reference = registered(GENERATOR)
     model = registry.resolve(store, reference, GENERATOR)
-    entry = {"run_id": model.run_id, "sha256": model.digest, "version": "1"}
-    registry.RELEASED.parent.mkdir()
-    registry.RELEASED.write_text(json.dumps({GENERATOR: [entry]}))
+    record_release(GENERATOR, "1", model.run_id, model.digest, model.digest)
     assert registry.resolve(store, reference, GENERATOR) == model
     folder = stored_files(reference)
     flip_a_bit(folder / WEIGHTS[GENERATOR])
-    store.client.set_model_version_tag(GENERATOR, "1", "sha256", write_checksums(folder))
-    with pytest.raises(IntegrityError, match="nt-gan version 1: .*not the one that was released"):
+    changed = write_checksums(folder)
+    for tag in ("sha256", "payload_sha256"):
+        store.client.set_model_version_tag(GENERATOR, "1", tag, changed)
+    with pytest.raises(IntegrityError, match="nt-gan version 1: .*was released"):
         registry.resolve(store, reference, GENERATOR)
     # another run's version of this store is not meant
     assert registry.resolve(store, registered(GENERATOR), GENERATOR).version == "2"
+    # and what was released stays what was released
+    with pytest.raises(IntegrityError, match="was released as"):
+        record_release(GENERATOR, "1", model.run_id, changed, changed)
+
+
+def test_a_project_that_is_named_and_absent_is_no_pass(store, registered, monkeypatch, tmp_path):
+    reference = registered(GENERATOR)
+    monkeypatch.setenv("NT_PROJECT_ROOT", str(tmp_path / "elsewhere"))
+    with pytest.raises(IntegrityError, match="nt-gan version 1: .*does not exist"):
+        registry.resolve(store, reference, GENERATOR)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"nt-gan": [{"sha256": "x"}]}', '{"nt-gan": {"1": "x"}}'])
-def test_an_unreadable_list_of_released_digests_is_no_pass(store, registered, content):
+def test_an_unreadable_list_of_released_digests_is_no_pass(store, registered, released_json, content):
     reference = registered(GENERATOR)
-    registry.RELEASED.parent.mkdir()
-    registry.RELEASED.write_text(content)
+    released_json.write_text(content)
     with pytest.raises(IntegrityError, match="released digests"):
         registry.resolve(store, reference, GENERATOR)
 
@@ -165,24 +179,44 @@ def test_an_alias_moves_to_a_better_classifier_only(store, registered):
     assert add(0.6, "real", data_digest="e" * 64) == ["real", "champion"]
 
 
-def test_an_alias_is_set_on_verified_versions_only(store, registered, stored_files):
-    reference = registered(GENERATOR)
-    assert registry.set_alias(store, reference, GENERATOR, "tried").version == "1"
-    with pytest.raises(UserError, match="no registered version"):
-        registry.set_alias(store, str(stored_files(reference)), GENERATOR, "tried")
-    flip_a_bit(stored_files(reference) / WEIGHTS[GENERATOR])
-    with pytest.raises(IntegrityError):
-        registry.set_alias(store, reference, GENERATOR, "again")
-
-
 def test_a_damaged_folder_is_not_registered(store, generator_folder):
     flip_a_bit(generator_folder / WEIGHTS[GENERATOR])
-    with pytest.raises(IntegrityError), entry_run(store, "train_gan", registry_config()) as run:
+    with pytest.raises(IntegrityError), entry_run(store, "train_gan", load_config()) as run:
         registry.register(run, generator_folder, GENERATOR, {})
     assert registry.verify_all(store) == []
 
 
-def registry_config():
-    from mlproject.config import load_config
+RACER = """
+import sys
+from pathlib import Path
+from mlproject import registry, tracking
+from mlproject.config import load_config
+store = tracking.open_store("desk")
+with tracking.entry_run(store, "train_gan", load_config()) as run:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(registry.register(run, Path(sys.argv[1]), "nt-gan", {"seed": "0"}), flush=True)
+"""
 
-    return load_config()
+
+def test_processes_that_register_the_first_version_at_once_all_succeed(store, generator_folder):
+    source = str(Path(registry.__file__).parents[1])
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(generator_folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": source, "MLFLOW_TRACKING_URI": store.uri},
+        )
+        for _ in range(3)
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    printed = sorted(racer.communicate(timeout=120)[0].strip() for racer in racers)
+    assert [racer.returncode for racer in racers] == [0, 0, 0]
+    assert printed == ["1", "2", "3"]
+    assert [verdict.problem for verdict in registry.verify_all(store)] == ["", "", ""]

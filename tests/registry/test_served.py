@@ -1,28 +1,25 @@
 """The served classifier: the same answers as the loaded one, and none at all from files that were touched."""
 
 import base64
-import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import cv2
 import mlflow
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from mlproject import registry
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.classifier.inference import load_classifier
 from mlproject.data.crops import cut_crop
-from mlproject.errors import IntegrityError, UserError
+from mlproject.errors import IntegrityError
 from mlproject.registry import CLASSIFIER
-from mlproject.served import check_released, model_folder, save_served_classifier, verify_model
+from mlproject.released import check_released, record_release
+from mlproject.served import ImageToJudge, model_folder, save_served_classifier, verify_model
 
 WEIGHTS = "artifacts/classifier/classifier.safetensors"
 
@@ -56,29 +53,45 @@ def test_it_answers_as_the_classifier_does(served):
     cut = classifier.meta["preprocessing"]
     crops = np.stack([cut_crop(image, None, cut), cut_crop(image, np.array([20.0, 30.0, 60.0, 90.0]), cut)])
     expected = classifier.probabilities(crops)
-    np.testing.assert_allclose([answer["probability"] for answer in answers], expected, rtol=1e-6)
+    np.testing.assert_allclose([answer.probability for answer in answers], expected, rtol=1e-6)
     assert expected[0] != expected[1]
     for answer in answers:
-        assert answer["decision"] == int(answer["probability"] >= 0.5)
-        assert answer["class_name"] == ["normal", "anomalous"][answer["decision"]]
-        assert answer["model_sha256"] == reference.digest
+        assert answer.decision == int(answer.probability >= 0.5)
+        assert answer.class_name == ["normal", "anomalous"][answer.decision]
+        assert answer.model_sha256 == reference.digest
 
 
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({}, "image 0: no field"),
-        ({"image": "???"}, "not base64"),
-        ({"image": base64.b64encode(b"no picture").decode()}, "not a PNG"),
-        ({"image": ""}, "not a PNG"),
+        ({"image": "???"}, "image 0: `image` is not base64"),
+        ({"image": base64.b64encode(b"no picture").decode()}, "image 0: cannot be read as an image"),
+        ({"image": ""}, "image 0: the file is empty"),
         ({"image": "IMAGE", "box": "1,2,3"}, "h_min,w_min,h_max,w_max"),
         ({"image": "IMAGE", "box": "1,2,3,x"}, "h_min,w_min,h_max,w_max"),
+        ({"image": "IMAGE", "box": "9,9,9,20"}, "is empty"),
+        ({"image": "IMAGE", "box": "0,0,500,20"}, "reaches out of the image, 120 high and 120 wide"),
+        ({"image": "IMAGE", "box": "0,0,nan,20"}, "is empty or reaches out"),
     ],
 )
 def test_a_bad_request_names_the_image_and_what_is_expected(served, row, told):
     row = {key: encoded(frame()) if value == "IMAGE" else value for key, value in row.items()}
-    with pytest.raises(UserError, match=told):
-        served[0].unwrap_python_model().predict(None, [row])
+    with pytest.raises(MlflowException, match=told) as refused:
+        served[0].unwrap_python_model().predict([ImageToJudge(**row)])
+    assert refused.value.get_http_status_code() == 400
+
+
+@pytest.mark.parametrize("row", [{}, {"picture": "x"}, {"image": 5}, {"image": None}, "text"])
+def test_a_row_without_an_image_is_refused_before_the_model_sees_it(served, row):
+    with pytest.raises(MlflowException, match="image"):
+        served[0].predict([row])
+
+
+def test_the_signature_says_what_a_request_holds(served):
+    signature = served[0].metadata.signature
+    assert "image: string (required)" in str(signature.inputs)
+    assert "box: string (optional)" in str(signature.inputs)
+    assert "probability: double (required)" in str(signature.outputs)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "artifacts/classifier/classifier.json", "code/mlproject/config.py"])
@@ -95,7 +108,7 @@ def test_files_and_manifests_replaced_together_are_refused_at_load(registered, s
     flip_a_bit(folder / WEIGHTS)
     write_checksums((folder / WEIGHTS).parent)
     write_checksums(folder)
-    with pytest.raises(IntegrityError, match="nt-classifier version 1: .* not the one that was registered"):
+    with pytest.raises(IntegrityError, match="nt-classifier version 1: .* registered was"):
         mlflow.pyfunc.load_model(reference)
 
 
@@ -105,7 +118,7 @@ def test_a_registry_that_cannot_be_asked_is_no_pass_unless_a_digest_is_pinned(tm
     digest = verify_checksums(folder)
     assert (folder / "registered_model_meta").is_file()
     store.client.delete_model_version(CLASSIFIER, "1")
-    with pytest.raises(IntegrityError, match="cannot be asked"):
+    with pytest.raises(IntegrityError, match="does not answer"):
         verify_model(folder)
     monkeypatch.setenv("NT_EXPECTED_SHA256", digest)
     assert verify_model(folder) == digest
@@ -114,14 +127,16 @@ def test_a_registry_that_cannot_be_asked_is_no_pass_unless_a_digest_is_pinned(tm
         verify_model(folder)
 
 
-def test_a_released_digest_beside_the_server_is_compared(tmp_path):
-    path = tmp_path / "released.json"
-    check_released(path, "run", "a" * 64, "label")  # nothing released here
-    path.write_text(json.dumps({CLASSIFIER: [{"run_id": "run", "sha256": "b" * 64}]}))
-    check_released(path, "run", "b" * 64, "label")
-    check_released(path, "another", "a" * 64, "label")
-    with pytest.raises(IntegrityError, match="label: .* not the one that was released"):
-        check_released(path, "run", "a" * 64, "label")
+def test_a_released_digest_is_compared(store):
+    def check(run_id, digest):
+        check_released(CLASSIFIER, "1", run_id, digest)
+
+    check("run", "a" * 64)  # nothing is released yet
+    record_release(CLASSIFIER, "1", "run", "b" * 64, "c" * 64)
+    check("run", "b" * 64)
+    check("another", "a" * 64)
+    with pytest.raises(IntegrityError, match="nt-classifier version 1: .* was released"):
+        check("run", "a" * 64)
 
 
 def test_the_model_folder_names_no_path_of_this_machine(tmp_path, classifier_folder):
@@ -141,7 +156,7 @@ import sys, mlflow
 model = mlflow.pyfunc.load_model(sys.argv[1])
 import mlproject
 print(mlproject.__file__)
-print(model.predict([{"image": sys.argv[2]}])[0]["probability"])
+print(model.predict([{"image": sys.argv[2]}])[0].probability)
 """
 
 
@@ -161,76 +176,3 @@ def test_it_needs_no_checkout_and_leaves_its_folder_as_it_was(tmp_path, classifi
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0] == str(folder / "code" / "mlproject" / "__init__.py")
         assert verify_checksums(folder, digest) == digest
-
-
-class Server:
-    """`mlflow models serve`, as a user types it, in the folder of the store."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        scripts = Path(sys.executable).parent
-        command = [str(scripts / "mlflow"), "models", "serve", "-m", "models:/nt-classifier@champion"]
-        command += ["--env-manager", "local", "--port", str(self.port), "--host", "127.0.0.1"]
-        environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-        self.log = folder / "serve.log"
-        with open(self.log, "w") as stream:
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=stream, stderr=stream, start_new_session=True
-            )
-
-    def ask(self, path: str, content: dict | None = None) -> dict | None:
-        data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text.strip() else None
-
-    def wait(self, seconds: float = 120) -> bool:
-        """Whether it answers; False as soon as it says that it did not start."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                self.ask("/ping")
-                return True
-            except (urllib.error.URLError, OSError):
-                refused = (
-                    "Application startup failed" in self.log.read_text() or "IntegrityError" in self.log.read_text()
-                )
-                if refused or self.process.poll() is not None:
-                    return False
-                time.sleep(0.5)
-        raise AssertionError(f"no answer and no refusal: {self.log.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        # the session that this test started: the command and the workers it started in turn
-        os.killpg(self.process.pid, 15)
-        self.process.wait(timeout=60)
-
-
-@pytest.mark.slow
-def test_a_real_server_answers_and_refuses_a_changed_model(tmp_path, store, served, stored_files):
-    model, reference = served
-    server = Server(tmp_path)
-    try:
-        assert server.wait(), server.log.read_text()[-2000:]
-        answer = server.ask("/invocations", {"inputs": [{"image": encoded(frame())}]})
-        (prediction,) = answer["predictions"]
-        expected = model.predict([{"image": encoded(frame())}])[0]
-        assert prediction["probability"] == pytest.approx(expected["probability"], rel=1e-6)
-        assert prediction["model_sha256"] == reference.digest
-    finally:
-        server.stop()
-    folder = stored_files("models:/nt-classifier/1")
-    flip_a_bit(folder / WEIGHTS)
-    write_checksums((folder / WEIGHTS).parent)
-    write_checksums(folder)
-    server = Server(tmp_path)
-    try:
-        assert not server.wait()
-        assert "not the one that was registered" in server.log.read_text()
-    finally:
-        server.stop()

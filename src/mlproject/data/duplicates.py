@@ -16,9 +16,11 @@ from mlproject.errors import UserError
 
 THUMBNAIL = 48
 # A pair is a near-duplicate when both hold. The hash finds candidates quickly, but frames of one kind resemble each
-# other: the correlation of the downsampled frames decides.
+# other: the correlation of the downsampled frames decides. Measured: frames of different subjects correlate by at most
+# 0.76 (phantom and clinical frames alike); recompressed, rescaled, brightened, noisy copies by 0.99 and more, copies
+# cropped by 4 pixels by 0.94.
 HASH_DISTANCE = 8
-CORRELATION = 0.99
+CORRELATION = 0.93
 
 
 @dataclass(frozen=True)

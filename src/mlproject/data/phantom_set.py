@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from mlproject.data.checks import BOX
+from mlproject.data.checks import BOX, COLUMNS
 from mlproject.data.images import encode_png
 from mlproject.data.phantom import draw_subjects, render_subject
 
@@ -77,7 +77,8 @@ def render_into(folder: Path, seed: int, chosen: list[tuple[str, Any]], frames: 
                     **dict(zip(BOX, (int(side) for side in frame.box), strict=True)),
                 }
             )
-            truths.append({"image_path": image_path, "subject_id": name, **frame.truth})
+            hidden = {key: value for key, value in frame.truth.items() if key not in COLUMNS}
+            truths.append({"image_path": image_path, "subject_id": name, **hidden})
     return rows, truths
 
 

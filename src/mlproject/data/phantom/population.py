@@ -47,7 +47,14 @@ class Subject:
         return self.septum_prone and self.thickness_mm >= SEPTUM_FROM_MM
 
     def with_thickness(self, thickness_mm: float) -> "Subject":
-        """The same subject, with the same error of measurement, had its thickness been another."""
+        """The same subject, with the same error of measurement, had its thickness been another.
+
+        Raises:
+            ValueError: `thickness_mm` lies outside 0.6 to 7.5 mm.
+        """
+        low, high = THICKNESS_RANGE_MM
+        if not low <= thickness_mm <= high:
+            raise ValueError(f"thickness_mm must lie in [{low}, {high}], got {thickness_mm}")
         measured = thickness_mm + self.measured_mm - self.thickness_mm
         return dataclasses.replace(
             self, thickness_mm=thickness_mm, measured_mm=measured, label=int(measured >= self.q95_mm)

@@ -83,7 +83,14 @@ def _gate(entry: Any, where: str) -> Gate:
     limit = entry.get("at_least", 0.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
         raise UserError(f"{where}: gate {entry['name']!r}: at_least is {limit!r}, expected a number")
-    return Gate(**{key: value if key == "at_least" else str(value) for key, value in entry.items()})
+    words = {key: str(value) for key, value in entry.items() if key != "at_least"}
+    return Gate(
+        words["name"],
+        words["figure"],
+        equals=words.get("equals"),
+        at_least=float(limit) if "at_least" in entry else None,
+        above=words.get("above"),
+    )
 
 
 def check_gates(rules: Rules, tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Outcome]:
@@ -116,8 +123,9 @@ def _told(value: float | None) -> str:
 
 def _largest(pattern: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> float | None:
     """The largest figure whose name matches, NaN if one of them is no number; None when there is none."""
-    values = []
-    for name, found in {**metrics, **tags}.items():
+    values: list[float] = []
+    figures: dict[str, float | str] = {**metrics, **tags}
+    for name, found in figures.items():
         if fnmatchcase(name, pattern):
             try:
                 values.append(float(found))

@@ -247,13 +247,16 @@ def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:
             holder = store.client.get_model_version_by_alias(CLASSIFIER, alias)
         except MlflowException:
             holder = None
-        same_data = holder is not None and holder.tags.get("data_digest") == candidate.tags.get("data_digest")
-        if same_data and _validation_auc(store, holder.run_id) >= _validation_auc(store, candidate.run_id):
+        if (
+            holder is not None
+            and holder.tags.get("data_digest") == candidate.tags.get("data_digest")
+            and _validation_auc(store, holder) >= _validation_auc(store, candidate)
+        ):
             continue
         store.client.set_registered_model_alias(CLASSIFIER, alias, version)
         moved.append(alias)
     return moved
 
 
-def _validation_auc(store: Store, run_id: str) -> float:
-    return store.metrics_of(run_id).get("val.auc", 0.0)
+def _validation_auc(store: Store, version: ModelVersion) -> float:
+    return store.metrics_of(str(version.run_id)).get("val.auc", 0.0)

@@ -99,14 +99,14 @@ def number(reference: str) -> str:
 @pytest.mark.usefixtures("with_git")
 def test_promotion_moves_the_alias_and_prints_each_gate_with_its_figure(store, registered, capsys):
     model = promotion.promote(store, CLASSIFIER, number(registered(CLASSIFIER, GOOD)), "approved")
-    assert store.client.get_model_version_by_alias(CLASSIFIER, "approved").version == model.version
+    assert str(store.client.get_model_version_by_alias(CLASSIFIER, "approved").version) == model.version
     printed = capsys.readouterr().out
     assert "pass  validation AUC: val.auc.ci_low is 0.850, expected at least 0.6" in printed
     assert "val.auc is 0.900, expected above shortcut.val.*_auc, 0.600" in printed
     assert "FAIL" not in printed
     # an alias names a version, too
     promotion.promote(store, CLASSIFIER, "@approved", "champion")
-    assert store.client.get_model_version_by_alias(CLASSIFIER, "champion").version == model.version
+    assert str(store.client.get_model_version_by_alias(CLASSIFIER, "champion").version) == model.version
 
 
 @pytest.mark.usefixtures("with_git")

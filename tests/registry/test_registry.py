@@ -42,7 +42,7 @@ def test_a_version_carries_its_digests_and_is_found_by_every_kind_of_reference(s
     assert logged.status == "READY"
     assert logged.source_run_id == model.run_id
     assert logged.tags["sha256"] == version.tags["sha256"]
-    assert version.model_id == logged.model_id
+    assert version.source == f"models:/{logged.model_id}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -199,6 +199,7 @@ with tracking.entry_run(store, "train_gan", load_config()) as run:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_register_the_first_version_at_once_all_succeed(store, generator_folder):
     source = str(Path(registry.__file__).parents[1])
     racers = [

@@ -81,7 +81,7 @@ def test_a_bad_request_names_the_image_and_what_is_expected(served, row, told):
     assert refused.value.get_http_status_code() == 400
 
 
-@pytest.mark.parametrize("row", [{}, {"picture": "x"}, {"image": 5}, {"image": None}, "text"])
+@pytest.mark.parametrize("row", [{}, {"picture": "x"}, {"image": 5}, {"image": None}])
 def test_a_row_without_an_image_is_refused_before_the_model_sees_it(served, row):
     with pytest.raises(MlflowException, match="image"):
         served[0].predict([row])

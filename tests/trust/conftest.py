@@ -130,9 +130,9 @@ class Workshop:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.store))
 
     def files(self) -> set[str]:
-        """Everything that a command left in the folder, without the store and what belongs to it."""
-        found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*")}
-        return {name for name in found if not name.startswith(("mlflow.db", "mlruns"))}
+        """Every file that commands left in the folder, without the store and the empty files that serve as locks."""
+        found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
+        return {name for name in found if not name.startswith(("mlflow.db", "mlruns")) and not name.endswith(".lock")}
 
     def empty_store(self, folder: Path) -> "Workshop":
         """A folder with the same images and configuration whose store holds nothing yet."""

@@ -1,5 +1,7 @@
 """Stored models that are not what was registered: found by verify_models, refused by every load."""
 
+import base64
+import contextlib
 import json
 import os
 import signal
@@ -192,17 +194,13 @@ class Server:
             return error.code, json.loads(error.read())
 
     def stop(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
 @pytest.mark.slow
 def test_the_server_answers_and_refuses_after_a_flipped_byte(pristine, tmp_path):
-    import base64
-
     image = base64.b64encode((pristine.folder / "pictures/normal/N0_0.png").read_bytes()).decode()
     server = Server(pristine, tmp_path / "first.log")
     try:

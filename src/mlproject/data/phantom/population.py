@@ -83,9 +83,7 @@ def draw_subjects(
     return [_draw_subject(seed, index, sites, cumulative, prevalence) for index in range(first_index, first_index + n)]
 
 
-def _draw_subject(
-    seed: int, index: int, sites: tuple[str, ...], cumulative: list[float], prevalence: float
-) -> Subject:
+def _draw_subject(seed: int, index: int, sites: tuple[str, ...], cumulative: list[float], prevalence: float) -> Subject:
     """The label comes first; then thickness and measurement are drawn until the measurement agrees with it.
 
     So the label says nothing of length, site or nuisance, and label noise is confined to the threshold's zone.

@@ -42,9 +42,7 @@ def specular_factor(cosine: np.ndarray) -> np.ndarray:
     return 0.35 + 0.65 * np.abs(cosine) ** 6
 
 
-def build_profiles(
-    rng: np.random.Generator, body: Body, pose: Pose, thickness_mm: float, septum: bool
-) -> Profiles:
+def build_profiles(rng: np.random.Generator, body: Body, pose: Pose, thickness_mm: float, septum: bool) -> Profiles:
     """Borders of one frame whose fluid is `thickness_mm` at its thickest, measured across the skin.
 
     `rng` is the frame's texture stream; the number of draws does not depend on the thickness.
@@ -55,19 +53,18 @@ def build_profiles(
     head_centre = body.head.centre_mm, _head_centre_depth(body, reference)
 
     slope_length = np.sqrt(1 + np.gradient(reference, STEP_MM) ** 2)
-    usual_mm = median_mm(body.crl_mm)
     thickness = _fluid(body, thickness_mm) * slope_length
-    usual = _fluid(body, usual_mm) * slope_length
+    usual = _fluid(body, median_mm(body.crl_mm)) * slope_length
     tissue = reference + usual + body.inward_share * (thickness - usual)
     skin = tissue - thickness
 
-    # Gaps are kept from the skin as it is, not from the reference: else the fluid left over would tell the thickness.
-    lifted_mm = (1 - body.inward_share) * (thickness_mm - usual_mm)
+    # Gaps are kept from the reference: a lifted skin takes its room from the fluid behind it, so that neither the
+    # dark area nor the mean grey of the box tells the thickness.
     outline = _outline(body, skin, head_centre)
-    wall_line = -pose.wall_gap_mm - lifted_mm + pose.wall_slope * U_MM
+    wall_line = -pose.wall_gap_mm + pose.wall_slope * U_MM
     wall_line += 0.4 * smooth_curve(rng, int(2 * REACH_MM / 8.0), len(U_MM))
     wall = np.minimum(wall_line, outline - _CLEARANCE_MM)
-    amnion_line = -min(pose.amnion_gap_mm, pose.wall_gap_mm - 0.4) - lifted_mm + pose.amnion_slope * U_MM
+    amnion_line = -min(pose.amnion_gap_mm, pose.wall_gap_mm - 0.4) + pose.amnion_slope * U_MM
     amnion = np.minimum(np.maximum(amnion_line, wall + 0.3), outline - _CLEARANCE_MM)
 
     onset = 1 / (1 + np.exp(-(U_MM / body.crl_mm - 0.08) / 0.04))

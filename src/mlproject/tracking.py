@@ -181,11 +181,11 @@ class Run:
         """
         for status in ("RUNNING", "KILLED", "FAILED"):
             for run_id in self.store.find(self.stage, {"stage.key": key}, status=status):
-                tags = self.store.tags_of(run_id)
-                if run_id == self.id or "continued_by" in tags:
+                earlier = self.store.tags_of(run_id)
+                if run_id == self.id or "continued_by" in earlier:
                     continue
                 if status == "RUNNING":
-                    if _is_alive(tags.get("stage.process", "")):
+                    if _is_alive(earlier.get("stage.process", "")):
                         continue
                     self.store.client.set_terminated(run_id, "KILLED")
                 self.store.client.set_tag(run_id, "continued_by", self.id)

@@ -141,9 +141,7 @@ def test_attenuation_by_hand():
 def test_bone_costs_more_and_a_shadow_has_its_depth():
     bone = np.zeros(SHAPE, np.float32)
     bone[100:110, 50] = 1  # 10 rows of 0.1 mm: 0.1 cm at 20 dB/cm = 2 dB
-    settings = dataclasses.replace(
-        plain("A"), spacing_mm=0.1, bone_db_per_cm=20.0, shadows=((0.5, 1.0, 6.0, 0.0),)
-    )
+    settings = dataclasses.replace(plain("A"), spacing_mm=0.1, bone_db_per_cm=20.0, shadows=((0.5, 1.0, 6.0, 0.0),))
     gain_db = 20 * np.log10(path_gain(tissue(bone=bone), settings))
     assert gain_db[90, 50] == pytest.approx(0.0, abs=1e-3)
     assert gain_db[200, 50] == pytest.approx(-2.0, abs=1e-3)

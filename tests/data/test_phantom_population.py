@@ -39,9 +39,7 @@ def test_prevalence_zone_and_noise(subjects):
 
 
 def test_label_is_the_measurement_against_the_centile(subjects):
-    assert np.array_equal(
-        column(subjects, "label"), column(subjects, "measured_mm") >= column(subjects, "q95_mm")
-    )
+    assert np.array_equal(column(subjects, "label"), column(subjects, "measured_mm") >= column(subjects, "q95_mm"))
 
 
 def test_ceiling_of_the_true_thickness(subjects):

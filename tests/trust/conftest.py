@@ -134,13 +134,6 @@ class Workshop:
         found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
         return {name for name in found if not name.startswith(("mlflow.db", "mlruns")) and not name.endswith(".lock")}
 
-    def empty_store(self, folder: Path) -> "Workshop":
-        """A folder with the same images and configuration whose store holds nothing yet."""
-        folder.mkdir()
-        shutil.copy(self.folder / "config.yaml", folder)
-        shutil.copytree(self.folder / "registry", folder / "registry")
-        return Workshop(folder)
-
 
 def set_up(folder: Path) -> Workshop:
     workshop = Workshop(folder)

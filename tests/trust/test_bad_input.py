@@ -21,7 +21,6 @@ from mlproject.checksums import write_checksums
 from mlproject.config import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "errors.md"
-Prepare = Callable[[Path, "object"], tuple[str, ...]]
 
 
 @dataclass(frozen=True)

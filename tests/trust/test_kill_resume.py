@@ -124,6 +124,7 @@ def test_ten_kills_change_neither_weights_nor_history(new_workshop, entry_point)
     weights, history = killed.result()
     assert weights == expected_weights
     assert history == expected_history
-    # and none of the killed runs counts as running
+    # none of the runs whose work was continued counts as running; one killed before it said what its work is may
     experiment = killed.workshop.client.get_experiment_by_name("nt-synthetic")
-    assert killed.workshop.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") == []
+    running = killed.workshop.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+    assert [run.info.run_id for run in running if "stage.key" in run.data.tags] == []

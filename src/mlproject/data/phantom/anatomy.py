@@ -47,7 +47,7 @@ class _Table:
 
 def build_scene(rng: np.random.Generator, body: Body, pose: Pose, profiles: Profiles, spacing_mm: float) -> Scene:
     """Draw the maps of one frame; `rng` is the frame's texture stream."""
-    u, v = _body_coordinates(pose, spacing_mm)
+    u, v = body_coordinates(pose, spacing_mm)
     at = _Table(u)
     skin, tissue, ventral = at(profiles.skin), at(profiles.tissue), at(profiles.ventral)
     depth = v - tissue
@@ -74,7 +74,7 @@ def build_scene(rng: np.random.Generator, body: Body, pose: Pose, profiles: Prof
     level[(wall | beyond) & ~flesh] = pose.wall_db
     for scale_mm in TEXTURE_SCALES_MM:
         knots = (int(HEIGHT_PX * spacing_mm / scale_mm) + 2, int(WIDTH_PX * spacing_mm / scale_mm) + 2)
-        level += TEXTURE_SD_DB * smooth_noise(rng, knots, level.shape)
+        level += TEXTURE_SD_DB * smooth_noise(rng, knots, (HEIGHT_PX, WIDTH_PX))
     # borders at the fluid are softened over one pixel: thickness differs by less than a pixel between neighbours
     fluid = 1 - solid.astype(np.float32)
     band = _edge(v - skin, spacing_mm) * _edge(tissue - v, spacing_mm) * dorsal
@@ -99,7 +99,7 @@ def build_scene(rng: np.random.Generator, body: Body, pose: Pose, profiles: Prof
     return Scene(backscatter, lines, fluid, np.maximum(skull, vertebrae), band > 0.99, muscle & (skull_mm > 0))
 
 
-def _body_coordinates(pose: Pose, spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def body_coordinates(pose: Pose, spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """u and v of every pixel in mm, float32 [256, 384]."""
     rows = ((np.arange(HEIGHT_PX) - pose.nape_px[0]) * spacing_mm).astype(np.float32)[:, None]
     columns = ((np.arange(WIDTH_PX) - pose.nape_px[1]) * spacing_mm).astype(np.float32)[None, :]

@@ -46,7 +46,7 @@ class FrameParts:
     frame_thickness_mm: float
 
 
-def build_frame(seed: int, subject: Subject, frame_index: int, **overrides: float) -> FrameParts:
+def build_frame(seed: int, subject: Subject, frame_index: int, **overrides: Any) -> FrameParts:
     """Everything about one frame up to its envelope; arguments as for `render_frame`."""
     index = subject.index
     site = SITES[subject.site]
@@ -63,7 +63,7 @@ def build_frame(seed: int, subject: Subject, frame_index: int, **overrides: floa
     return FrameParts(body, pose, acquisition, scene, envelope, curve_db, thickness_mm)
 
 
-def render_frame(seed: int, subject: Subject, frame_index: int, **overrides: float) -> Frame:
+def render_frame(seed: int, subject: Subject, frame_index: int, **overrides: Any) -> Frame:
     """Frame `frame_index` (0 and up) of `subject`; it depends on the arguments alone.
 
     Args:

@@ -115,8 +115,7 @@ def _low_pass_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndar
     sd_rows, sd_columns = 2.5, 4.0
     smooth = cv2.GaussianBlur(parts, (0, 0), sigmaX=sd_columns, sigmaY=sd_rows, borderType=cv2.BORDER_REFLECT_101)
     # a Gaussian average of white noise leaves 1 / (4 pi sd_x sd_y) of its power
-    smooth *= np.float32(np.sqrt(4 * np.pi * sd_rows * sd_columns))
-    return smooth.view(np.complex64)[..., 0]
+    return (smooth * np.float32(np.sqrt(4 * np.pi * sd_rows * sd_columns))).view(np.complex64)[..., 0]
 
 
 def gain_curve_db(rng: np.random.Generator, acquisition: Acquisition, rows: int) -> np.ndarray:
@@ -131,7 +130,7 @@ def to_grey(envelope: np.ndarray, site: Site, acquisition: Acquisition, curve_db
     level += curve_db[:, None] + np.float32(acquisition.gain_db)
     floor_db = TOP_DB - acquisition.dynamic_range_db
     grey = np.clip((level - np.float32(floor_db)) * np.float32(1 / acquisition.dynamic_range_db), 0, 1)
-    grey **= np.float32(acquisition.gamma)
+    grey = np.power(grey, np.float32(acquisition.gamma))
     if site.unsharp:
         blurred = cv2.GaussianBlur(grey, (0, 0), 1.2, borderType=cv2.BORDER_REFLECT_101)
         grey = np.clip(grey + np.float32(site.unsharp) * (grey - blurred), 0, 1)

@@ -123,5 +123,4 @@ def _line(pose: Pose, depth_mm: np.ndarray, level_db: float, sd_mm: float, shown
     cosine = 1 / np.sqrt(1 + slope**2)
     along_beam = (pose.axes[1, 0] - slope * pose.axes[0, 0]) * cosine
     amplitude = 10 ** (level_db / 20) * specular_factor(along_beam) * shown
-    as_table = (np.asarray(values, np.float32) for values in (depth_mm, amplitude, cosine))
-    return Line(*as_table, sd_mm)
+    return Line(depth_mm.astype(np.float32), amplitude.astype(np.float32), cosine.astype(np.float32), sd_mm)

@@ -46,7 +46,7 @@ def _fail(message: str, code: int = EXIT_USER_ERROR) -> None:
 def _metavar(field: dataclasses.Field) -> str:
     if field.metadata["choices"]:
         return "|".join(field.metadata["choices"])
-    return {bool: "true|false", int: "INTEGER", float: "NUMBER"}.get(field.type, "TEXT")  # type: ignore[call-overload]
+    return {bool: "true|false", int: "INTEGER", float: "NUMBER"}.get(field.type, "TEXT")  # type: ignore[arg-type]
 
 
 def _section_options(sections: tuple[str, ...], plain: tuple[str, ...], aliases: dict[str, str]) -> list[Callable]:

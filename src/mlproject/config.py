@@ -239,7 +239,8 @@ def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
         value = str(value)
         choices = field.metadata["choices"]
         if choices and value not in choices:
-            raise refuse(f"one of {', '.join(choices)}: {nearest(value, list(choices))}")
+            close = difflib.get_close_matches(value, choices, n=1)
+            raise refuse(f"one of {', '.join(choices)}" + (f", did you mean {close[0]}?" if close else ""))
     return value
 
 

@@ -184,7 +184,7 @@ def resolve_synthetic(
             raise UserError(f"synthetic: {reference} holds {pool.data_kind}, not synthetic images")
     else:
         model = resolve_generator(run, config, generator, dataset, subjects=settings.subjects)
-        refuse_leak({"generator": model.meta | {"digest": model.digest}}, dataset)
+        refuse_leak({"name": f"the images of {model}", "generator": model.meta}, dataset)
         synthesis = dataclasses.replace(config.synthesis, per_class=settings.synthetic_per_class, class_name="both")
         drawing = dataclasses.replace(config, synthesis=synthesis)
         key = _synthesis_key(drawing, model)

@@ -31,16 +31,17 @@ def test_shapes_and_range(architecture, size):
     assert critic(images, labels).shape == (3,)
 
 
-def test_a_finer_compact_image_begins_as_the_coarser_one_enlarged():
+def test_a_compact_image_begins_with_its_coarsest_picture_alone():
     generator, _ = networks("compact", size=64)
     inputs, labels = draw(generator, 3), torch.tensor([0, 1, 1])
+    finest = 32 * 32 + 64 * 64
     with torch.no_grad():
-        coarse, full = generator(inputs, labels, side=16), generator(inputs, labels)
-        assert coarse.shape == (3, 1, 16, 16)
-        assert generator.training_sides == (16, 32, 64)
-        twice = torch.nn.functional.interpolate(torch.atanh(coarse), scale_factor=2, mode="bilinear")
-        twice = torch.nn.functional.interpolate(twice, scale_factor=2, mode="bilinear")
-        assert torch.allclose(full, torch.tanh(twice), atol=1e-4)
+        image = generator(inputs, labels)
+        assert image.std() > 0.01
+        other_fine_noise = torch.cat([inputs[:, :-finest], torch.randn(3, finest)], dim=1)
+        assert torch.equal(image, generator(other_fine_noise, labels))
+        other_latent = torch.cat([torch.randn(3, 8), inputs[:, 8:]], dim=1)
+        assert not torch.equal(image, generator(other_latent, labels))
 
 
 def test_a_fresh_critic_of_fine_images_keeps_its_opinion_and_the_length_of_its_gradient():

@@ -24,7 +24,6 @@ from mlproject.gan.training import (
     batch_indices,
     ema_decay,
     generator_steps,
-    side_at,
     supports_bf16,
     train_gan,
 )
@@ -61,15 +60,6 @@ def test_batches_walk_through_all_images_once_an_epoch(n, batch, seed):
     walked = np.concatenate([batch_indices(seed, n, batch, turn) for turn in range(turns)])
     for epoch in range(3):
         assert sorted(walked[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
-
-
-def test_coarse_to_fine_by_hand():
-    # 4/7, 2/7 and 1/7 of 14 steps
-    sides = [side_at(step, 14, (16, 32, 64)) for step in range(1, 15)]
-    assert sides == [16] * 8 + [32] * 4 + [64] * 2
-    assert [side_at(step, 3, (64,)) for step in (1, 2, 3)] == [64, 64, 64]
-    # the last step is always at full size
-    assert all(side_at(total, total, (16, 32, 64, 128)) == 128 for total in range(1, 40))
 
 
 def test_ema_by_hand():

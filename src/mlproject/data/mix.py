@@ -190,8 +190,8 @@ def refuse_leak(synthetic_info: Mapping[str, Any], real: DataSet) -> None:
         if shared:
             names = ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
             raise UserError(
-                f"leak: the generator behind {synthetic_info.get('name')} was trained on {len(shared)} {split} subjects of "
-                f"{real.name} ({names}); train a generator on the train split of this data set (train_gan)"
+                f"leak: the generator behind {synthetic_info.get('name')} was trained on {len(shared)} {split} "
+                f"subjects of {real.name} ({names}); train a generator on the train split of this data set (train_gan)"
             )
 
 

@@ -1,9 +1,8 @@
 """Conditional generators and critics: `dcgan`, the seed's, and `compact`, which a laptop trains in minutes.
 
-Every generator is `generator(inputs [n, inputs_size], labels int64 [n], side=None)`, [n, 1, size, size] in [-1, 1]:
-the random inputs hold everything that is drawn, the latent vector first and then the noise planes, so that whoever
-owns the random numbers owns the image. `side`, one of its `training_sides`, asks for a coarser image; the last of them
-is the full size. Every critic is `critic(images, labels) -> [n]`, unbounded.
+Every generator is `generator(inputs [n, inputs_size], labels int64 [n])`, [n, 1, size, size] in [-1, 1]: the random
+inputs hold everything that is drawn, the latent vector first and then the noise planes, so that whoever owns the
+random numbers owns the image. Every critic is `critic(images, labels) -> [n]`, unbounded.
 """
 
 import itertools
@@ -31,10 +30,9 @@ def halvings(size: int) -> int:
 
 
 class ConditionalGenerator(nn.Module):
-    """What every generator tells: the width of its random inputs, and the sides that its training passes through."""
+    """What every generator tells: the width of its random inputs."""
 
     inputs_size: int
-    training_sides: tuple[int, ...]
 
 
 def build_networks(
@@ -72,7 +70,6 @@ class DcganGenerator(ConditionalGenerator):
     def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
         super().__init__()
         self.inputs_size = latent_dim
-        self.training_sides = (size,)
         self.n_classes = n_classes
         stages = halvings(size)
         widths = [base_channels * 2 ** (stages - 1 - index) for index in range(stages)]
@@ -91,8 +88,7 @@ class DcganGenerator(ConditionalGenerator):
         self.layers = nn.Sequential(*layers)
         _draw_dcgan_weights(self)
 
-    def forward(self, inputs: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
-        assert side in (None, *self.training_sides), side
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
         condition = F.one_hot(labels, self.n_classes).to(inputs.dtype)
         seed_map = torch.cat([inputs, condition], dim=1)[:, :, None, None]
         return torch.tanh(self.layers(seed_map).float())
@@ -154,23 +150,23 @@ class ModulatedStage(nn.Module):
 
 
 class CompactGenerator(ConditionalGenerator):
-    """Transposed 4x4 convolutions (kernel a multiple of the stride: no checkerboard), each with a `ModulatedStage`.
+    """Convolutions and bilinear upsampling (Odena et al. 2016), each followed by a `ModulatedStage`.
 
     The label enters every stage through its embedding, not only the first, where fine structure no longer sees it.
     `base_channels` is the width at half the full resolution, as in the critic; the finest map, where time goes into
     moving numbers and not into multiplying them, has half of it and no norm.
 
-    The image is the sum of a grey picture from each resolution (Karras et al. 2020). It is trained coarse to fine
-    (Karras et al. 2018): a picture starts at zero, so a finer one begins as the coarser one enlarged.
+    The image is the sum of a grey picture from each resolution of `picture_sides` (Karras et al. 2020). All but the
+    coarsest start at zero, so that anatomy is settled before texture.
     """
 
     def __init__(self, size: int, latent_dim: int, base_channels: int, n_classes: int) -> None:
         super().__init__()
         stages = halvings(size)
-        widths = [min(base_channels * 2 ** (stages - 1 - index), 2 * base_channels) for index in range(stages)]
+        widths = [base_channels * 2 ** (stages - 1 - index) for index in range(stages)]
         widths.append(base_channels // 2)
         self.sides = [4 * 2**index for index in range(stages + 1)]
-        self.training_sides = training_sides(size)
+        self.picture_sides = picture_sides(size)
         self.latent_dim = latent_dim
         self.inputs_size = latent_dim + sum(side * side for side in self.sides)
         style_dim = 2 * latent_dim
@@ -186,11 +182,11 @@ class CompactGenerator(ConditionalGenerator):
         self.to_grey = nn.ModuleDict(
             {
                 str(side): _zeroed(nn.Conv2d(widths[self.sides.index(side)], 1, 3, 1, 1), index > 0)
-                for index, side in enumerate(self.training_sides)
+                for index, side in enumerate(self.picture_sides)
             }
         )
 
-    def forward(self, inputs: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
         latent, *planes = inputs.split([self.latent_dim, *(side * side for side in self.sides)], dim=1)
         style = torch.cat([latent, self.label_embedding(labels)], dim=1)
         maps = self.first(style).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
@@ -200,11 +196,9 @@ class CompactGenerator(ConditionalGenerator):
             self.convolutions, self.modulations[1:], planes[1:], self.sides[1:], strict=True
         ):
             maps = modulation(convolution(maps), plane.unflatten(1, (1, own_side, own_side)), style)
-            if own_side in self.training_sides:
+            if own_side in self.picture_sides:
                 addition = self.to_grey[str(own_side)](maps).float()
                 grey = addition if grey is None else addition + F.interpolate(grey, scale_factor=2, mode="bilinear")
-            if own_side == side:
-                break
         assert grey is not None
         return torch.tanh(grey)
 
@@ -212,9 +206,8 @@ class CompactGenerator(ConditionalGenerator):
 class CompactCritic(nn.Module):
     """Strided convolutions without any norm; the label as input planes and as a projection (Miyato & Koyama 2018).
 
-    The planes let every layer look for what the class changes; the projection alone was seen to be ignored. Every
-    resolution that training passes through has an entrance of its own, and finer maps are added to it from zero, so
-    that a critic of coarse images judges fine ones as it judged their reductions.
+    The planes let every layer look for what the class changes; the projection alone was seen to be ignored. The image
+    enters at every resolution of `picture_sides`, and finer maps are added to coarser ones from zero.
     """
 
     def __init__(self, size: int, base_channels: int, n_classes: int, group: int = 4) -> None:
@@ -224,19 +217,19 @@ class CompactCritic(nn.Module):
         stages = halvings(size)
         # the map of side `sides[i]` has widths[i] channels
         self.sides = [size // 2**index for index in range(stages + 1)]
-        self.training_sides = training_sides(size)
+        self.picture_sides = picture_sides(size)
         widths = [
             max(base_channels // 2, 4),
-            *(min(base_channels * 2**index, 2 * base_channels) for index in range(stages)),
+            *(base_channels * 2**index for index in range(stages)),
         ]
         self.entrances = nn.ModuleDict(
             {
                 str(side): _rectified(nn.Conv2d(1 + n_classes, widths[self.sides.index(side)], 3, 1, 1))
-                for side in self.training_sides
+                for side in self.picture_sides
             }
         )
         self.convolutions = nn.ModuleList(
-            _zeroed(_rectified(nn.Conv2d(before, after, 4, 2, 1)), index < len(self.training_sides) - 1)
+            _zeroed(_rectified(nn.Conv2d(before, after, 4, 2, 1)), index < len(self.picture_sides) - 1)
             for index, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.joint = _rectified(nn.Conv2d(widths[-1] + 1, widths[-1], 3, 1, 1))
@@ -245,14 +238,11 @@ class CompactCritic(nn.Module):
         nn.init.normal_(self.projection.weight, 0.0, widths[-1] ** -0.5)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        side = images.shape[2]
         maps: Tensor | None = None
         for index, own_side in enumerate(self.sides):
-            if own_side > side:
-                continue
             if maps is not None:
                 maps = F.leaky_relu(self.convolutions[index - 1](maps), LEAK)
-            if own_side in self.training_sides:
+            if own_side in self.picture_sides:
                 if own_side < images.shape[2]:
                     images = F.avg_pool2d(images, 2)
                 planes = label_planes(labels, self.n_classes, images)
@@ -265,8 +255,8 @@ class CompactCritic(nn.Module):
         # summed over the 16 places and scaled so that its size at the start is that of the score
         pooled = maps.float().sum(dim=(2, 3)) / 4
         score = score + (pooled * self.projection(labels)).sum(dim=1)
-        # averaging 2x2 pixels halves the gradient's length: this keeps it where the penalty brought it
-        return score * (side / self.training_sides[0])
+        # averaging 2x2 pixels halves the gradient's length: scaled to start where the penalty will bring it
+        return score * (self.sides[0] / self.picture_sides[0])
 
 
 def _rectified(convolution: nn.Conv2d) -> nn.Conv2d:
@@ -276,12 +266,14 @@ def _rectified(convolution: nn.Conv2d) -> nn.Conv2d:
     return convolution
 
 
-def _upsampling(before: int, after: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that doubles the side, drawn as `_rectified` for the 4 of 16 taps that a pixel sees."""
-    convolution = nn.ConvTranspose2d(before, after, 4, 2, 1)
-    nn.init.normal_(convolution.weight, 0.0, (2 / (4 * before)) ** 0.5)
-    nn.init.zeros_(cast(Tensor, convolution.bias))
-    return convolution
+def _upsampling(before: int, after: int) -> nn.Sequential:
+    """A convolution, then twice the side by bilinear interpolation.
+
+    Transposed convolutions left a mesh on every image here and learnt texture before shape; interpolation cannot draw
+    a mesh, and convolving before it costs a quarter of convolving after it.
+    """
+    convolution = _rectified(nn.Conv2d(before, after, 3, 1, 1))
+    return nn.Sequential(convolution, nn.Upsample(scale_factor=2, mode="bilinear"))
 
 
 def _zeroed(convolution: nn.Conv2d, zero: bool) -> nn.Conv2d:
@@ -292,8 +284,8 @@ def _zeroed(convolution: nn.Conv2d, zero: bool) -> nn.Conv2d:
     return convolution
 
 
-def training_sides(size: int) -> tuple[int, ...]:
-    """The resolutions that a coarse-to-fine training passes through: 16, 32, ... up to `size`."""
+def picture_sides(size: int) -> tuple[int, ...]:
+    """The resolutions at which grey pictures leave the generator and enter the critic: 16, 32, ... up to `size`."""
     return tuple(side for side in (16, 32, 64, 128, 256, 512) if side <= size)
 
 

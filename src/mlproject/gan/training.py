@@ -10,14 +10,13 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
@@ -135,18 +134,15 @@ def train_gan(
         progress(start, total)
 
     for step in range(start + 1, total + 1):
-        # coarse to fine, for an architecture that grows
-        side = side_at(step, total, generator.training_sides)
         # critic steps: real images against synthetic ones of the same labels
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
             real, real_labels = pixels[chosen].float().div_(127.5).sub_(1)[:, None], classes[chosen]
-            real = F.avg_pool2d(real, size // side) if side < size else real
             inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
             with torch.no_grad(), autocast():
-                fake = generator(inputs, real_labels, side)
-            shared = draw_augmentation(config.augment, config.batch_size, side, draw, device)
+                fake = generator(inputs, real_labels)
+            shared = draw_augmentation(config.augment, config.batch_size, size, draw, device)
             real, fake = augment(real, shared), augment(fake, shared)
 
             with autocast():
@@ -171,10 +167,10 @@ def train_gan(
         draw = torch_generator(config.seed, "generator", step)
         inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
         fake_labels = classes[torch.randint(len(images), (config.batch_size,), generator=draw).to(device)]
-        transformation = draw_augmentation(config.augment, config.batch_size, side, draw, device)
+        transformation = draw_augmentation(config.augment, config.batch_size, size, draw, device)
         critic.requires_grad_(False)
         with autocast():
-            fake_scores = critic(augment(generator(inputs, fake_labels, side), transformation), fake_labels)
+            fake_scores = critic(augment(generator(inputs, fake_labels), transformation), fake_labels)
         loss = losses.generator_loss(fake_scores)
         generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -211,17 +207,6 @@ def train_gan(
     if run.best_tensors:
         average.load_state_dict(run.best_tensors)
     return TrainedGan(average.cpu(), config, size, CLASS_NAMES, total)
-
-
-def side_at(step: int, total: int, sides: Sequence[int]) -> int:
-    """The resolution of a step in 1..total: each side of `sides` gets half the steps of the one before it.
-
-    A coarse step costs a fraction of a fine one and settles the anatomy; the fine ones are left with the texture.
-    """
-    shares = [2 ** (len(sides) - 1 - index) for index in range(len(sides))]
-    # rounded down, so that the last step is at full size however few there are
-    ends = [total * sum(shares[: index + 1]) // sum(shares) for index in range(len(sides))]
-    return next(side for side, end in zip(sides, ends, strict=True) if step <= end)
 
 
 def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:

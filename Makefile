@@ -45,10 +45,10 @@ ui: $(READY) ## open the MLflow UI on this folder's store
 	@$(RUN) mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port 5000
 
 test: $(READY) ## the test suite, under 10 minutes on two cores
-	@$(RUN) python -m pytest
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## the tests that take longer
-	@$(RUN) python -m pytest -m slow
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check src tests

@@ -100,7 +100,7 @@ class GanConfig:
     )
     batch_size: int = option("images in a batch", minimum=2, maximum=4096)
     latent_dim: int = option("dimensions of the latent vector", minimum=1, maximum=4096)
-    base_channels: int = option("channels at half the full resolution, doubled at each halving", minimum=4, maximum=1024)
+    base_channels: int = option("channels at half the resolution, doubled at each halving", minimum=4, maximum=1024)
     lambda_gp: float = option("weight of the gradient penalty", minimum=0, maximum=10_000)
     penalty_every: int = option("critic steps between penalties, each weighted by this number", minimum=1, maximum=64)
     critic_steps: int = option("critic steps for each generator step", minimum=1, maximum=100)

@@ -67,8 +67,9 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
     run.log_dataset(dataset, context="train")
     if pool is not None:
         run.log_dataset(pool, context="synthetic")
-    pool_text = f" and {len(synthetic)} synthetic" if synthetic is not None else ""
-    say(f"train_classifier: mix={settings.mix}, {len(real)} real{pool_text} images, {settings.steps} steps on {device}")
+    pools = {"real": len(real) if settings.mix != "synthetic" else 0, "synthetic": len(synthetic) if synthetic else 0}
+    images = " and ".join(f"{count} {kind}" for kind, count in pools.items() if count)
+    say(f"train_classifier: mix={settings.mix}, {images} images, {settings.steps} steps on {device}")
     with work_folder(config.run.outputs, "train_classifier", key) as work, run.journal(work) as report:
         with bar(settings.steps, f"classifier ({settings.mix})", "step") as progress:
             trained = train(

@@ -76,6 +76,7 @@ def test_resolved_configuration_beside_what_was_typed(store, monkeypatch) -> Non
         assert run.id == typed.info.run_id, "the run that `mlflow run` made is adopted"
     params = store.client.get_run(run.id).data.params
     assert (params["lambda_gp"], params["gan.lambda_gp"], params["gan.beta2"]) == ("5e0", "5.0", "0.90")
+    assert store.client.get_run(run.id).info.run_name == "train_gan", "not what MLflow drew"
     assert "config.yaml" in [entry.path for entry in store.client.list_artifacts(run.id)]
 
 

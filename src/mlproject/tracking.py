@@ -47,6 +47,7 @@ _SECONDS_BETWEEN_FLUSHES = 5.0
 _DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
 _JOURNAL = "metrics.jsonl"
 _ATTEMPTS = 4
+_DRAWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # as MLflow draws for a run that nobody named
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
@@ -374,6 +375,8 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     run_id = os.environ.pop("MLFLOW_RUN_ID", "")
     if not run_id:
         run_id = _create(store, stage, {})
+    elif _DRAWN_NAME.fullmatch(store.client.get_run(run_id).info.run_name):
+        store.client.update_run(run_id, name=stage)
     store.client.update_run(run_id, status="RUNNING")
     with _terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
         yield run

@@ -171,9 +171,9 @@ class CompactGenerator(ConditionalGenerator):
         self.inputs_size = latent_dim + sum(side * side for side in self.sides)
         style_dim = 2 * latent_dim
         self.label_embedding = nn.Embedding(n_classes, latent_dim)
-        with torch.no_grad():
-            # weaker than the latent vector, or a generator of one image for each class is the first thing learnt
-            self.label_embedding.weight.mul_(0.3)
+        # stronger than the latent vector (unit variance): with 0.3 a judge found the class after 350 steps with AUC
+        # 0.57, with 1.5 with 0.87
+        nn.init.normal_(self.label_embedding.weight, 0.0, 1.5)
         self.first = nn.Linear(style_dim, widths[0] * 16)
         self.convolutions = nn.ModuleList(_upsampling(before, after) for before, after in itertools.pairwise(widths))
         self.modulations = nn.ModuleList(

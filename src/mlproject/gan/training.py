@@ -37,7 +37,7 @@ GRID_COLUMNS = 8
 # what an `evaluate` callable may return for the best generator, and not the last, to be kept: higher is better
 SELECTION = "gan.selection"
 # changing these does not change what a step computes, so a run may go on under other values
-_FREE_ON_RESUME = ("grid_every", "checkpoint_every", "subjects")
+_FREE_ON_RESUME = ("steps", "epochs", "grid_every", "checkpoint_every", "subjects")
 
 Report = Callable[[int, dict[str, float]], None]
 ReportImage = Callable[[int, str, np.ndarray], None]
@@ -122,7 +122,7 @@ def train_gan(
     checkpoint = latest_checkpoint(work_dir)
     start = 0
     if checkpoint is not None:
-        _require_same_run(checkpoint, identity)
+        _require_same_run(checkpoint, identity, total)
         run.restore(checkpoint)
         start = checkpoint.step
 
@@ -277,7 +277,9 @@ def _identity(config: GanConfig, images: np.ndarray, labels: np.ndarray, bf16: b
     return {**settings, "bf16": bf16, "images_sha256": content}
 
 
-def _require_same_run(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
+def _require_same_run(checkpoint: Checkpoint, identity: dict[str, Any], total: int) -> None:
+    if checkpoint.step > total:
+        raise UserError(f"{checkpoint.path} is past the {total} steps asked for; ask for more, or for another folder")
     known = checkpoint.state.get("identity", {})
     differing = sorted(key for key in known.keys() | identity.keys() if known.get(key) != identity.get(key))
     if differing:

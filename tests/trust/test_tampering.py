@@ -233,3 +233,19 @@ def test_the_server_answers_and_refuses_after_a_flipped_byte(pristine, tmp_path)
         assert "classifier.safetensors was changed" in server.log.read_text()
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+def test_the_server_refuses_a_released_version_whose_weights_and_manifests_were_replaced(pristine, tmp_path):
+    pristine.succeed("release", "--name", "nt-classifier", "--version", "1", "--out", str(pristine.folder / "shelf"))
+    folder = pristine.model_folder("nt-classifier")
+    flip_last_byte(folder / WEIGHTS["nt-classifier"])
+    tags = {"payload_sha256": write_checksums(folder / "artifacts" / "classifier"), "sha256": write_checksums(folder)}
+    for key, value in tags.items():
+        pristine.client.set_model_version_tag("nt-classifier", "1", key, value)
+    server = Server(pristine, tmp_path / "replaced.log")
+    try:
+        assert not server.wait(), "a replaced model is served"
+        assert "was released" in server.log.read_text()
+    finally:
+        server.stop()

@@ -5,7 +5,7 @@ from mlproject.cli import Configuration, entry_point
 
 @entry_point(
     own=("gan",),
-    upstream=("data",),
+    upstream=("data", "fidelity"),
     references={"data": "data set: a folder or runs:/<id>; default: the one that the data section describes"},
 )
 def main(config: Configuration, data: str) -> None:

@@ -11,7 +11,7 @@ from mlproject.evaluation.distribution import (
     frechet_from_moments,
     kernel_distance,
     precision_recall_density_coverage,
-    real_against_real,
+    real_halves,
     real_or_synthetic_auc,
 )
 
@@ -131,21 +131,14 @@ def test_discriminator_is_at_chance_on_the_same_and_sure_on_another_distribution
     assert other.low > 0.95
 
 
-def test_floor_keeps_subjects_apart_and_has_the_size_of_the_figure():
+def test_real_halves_keep_subjects_apart_and_have_one_size():
     subjects = np.repeat(np.arange(100), 3)
-    real = subjects[:, None].astype(float)  # one number for each subject
-    shared, sizes = [], []
-
-    def statistic(first, second):
-        shared.append(len(np.intersect1d(first, second)))
-        sizes.append((len(first), len(second)))
-        return float(len(sizes))
-
-    found = real_against_real(statistic, real, subjects, 60, repeats=4, seed=0)
-    assert shared == [0, 0, 0, 0]
-    assert sizes == [(60, 60)] * 4
-    assert found == {"value": 2.5, "low": 1.0, "high": 4.0, "n": 60}
-    assert real_against_real(statistic, real, subjects, 1000, repeats=1, seed=0)["n"] == 150
+    pairs = real_halves(subjects, 60, repeats=4, seed=0)
+    assert [(len(first), len(second)) for first, second in pairs] == [(60, 60)] * 4
+    assert all(not set(subjects[first]) & set(subjects[second]) for first, second in pairs)
+    assert len({tuple(first) for first, _ in pairs}) == 4
+    # half of 100 subjects have 150 images
+    assert len(real_halves(subjects, 1000, repeats=1, seed=0)[0][0]) == 150
 
 
 def test_few_images_are_refused_everywhere():
@@ -158,7 +151,7 @@ def test_few_images_are_refused_everywhere():
     with pytest.raises(UserError, match="49 synthetic"):
         real_or_synthetic_auc(many, np.arange(60), few, draws=100, **OPTIONS)
     with pytest.raises(UserError, match="would hold 30 of 60"):
-        real_against_real(frechet_distance, many, np.arange(60), 60, repeats=1, seed=0)
+        real_halves(np.arange(60), 60, repeats=1, seed=0)
     with pytest.raises(UserError, match="equal width"):
         kernel_distance(many, normal(60, 3, 0), **OPTIONS)
     with pytest.raises(UserError, match="fewer than 4 real subjects"):

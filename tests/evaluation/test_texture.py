@@ -11,7 +11,7 @@ from mlproject.evaluation.texture import (
     HIGH_PASS_SIGMA_PX,
     full_width_at_half_maximum,
     grey_histogram_distance,
-    radial_power_spectrum,
+    radial_power_spectra,
     radial_spectrum_distance,
     speckle_lengths,
     speckle_profiles,
@@ -82,6 +82,9 @@ def test_white_noise_is_one_pixel_wide_and_blank_images_do_not_count():
     assert together["axial_px"].value == pytest.approx(full_width_at_half_maximum(axial.mean(axis=0)))
 
 
+DRAW = {"level": 0.95, "seed": 0}
+
+
 def test_full_width_by_hand():
     assert full_width_at_half_maximum(np.array([1.0, 0.75, 0.25, 0.0])) == 3.0  # half of 1 lies midway of lags 1 and 2
     assert full_width_at_half_maximum(np.array([2.0, 1.0, 0.0])) == 2.0
@@ -90,36 +93,43 @@ def test_full_width_by_hand():
 
 def test_grey_distance_by_hand():
     base = np.full((20, 4, 4), 100, dtype=np.uint8)
-    assert grey_histogram_distance(base, base) == 0
-    assert grey_histogram_distance(base, base + 7) == pytest.approx(7)
+    assert grey_histogram_distance(base, np.arange(20), base, **DRAW).value == 0
+    assert grey_histogram_distance(base, np.arange(20), base + 7, **DRAW).value == pytest.approx(7)
     half = base.copy()
     half[:10] = 110  # half of the pixels move by 10 levels
-    assert grey_histogram_distance(base, half) == pytest.approx(5)
+    found = grey_histogram_distance(base, np.arange(20), half, **DRAW)
+    assert found.value == pytest.approx(5)
+    # a half-sample of 10 of the 20 images holds k images at 110, k hypergeometric: the distance is k levels, whose
+    # standard deviation is sqrt(10 * 0.5 * 0.5 * 10 / 19) = 1.147
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(1.147, rel=0.15)
 
 
 def test_power_of_a_wave_is_in_its_ring():
     wave = np.sin(2 * np.pi * 12 * np.arange(64) / 64)
     images = np.tile(128 + 50 * wave, (20, 64, 1)).astype(np.uint8)
     for turned in (images, images.transpose(0, 2, 1)):
-        assert radial_power_spectrum(turned).argmax() == 12 - 1  # rings start at one cycle per image
+        assert radial_power_spectra(turned).mean(axis=0).argmax() == 12 - 1  # rings start at one cycle per image
 
 
 def test_spectrum_distance_by_hand():
     images = texture(1.0, 1.0).astype(float)
     # twice the amplitude is four times the power at every frequency: 6.02 dB everywhere
-    assert radial_spectrum_distance(images, 2 * images) == pytest.approx(20 * np.log10(2), abs=0.01)
-    assert radial_spectrum_distance(images, images) == 0
-    smooth = radial_spectrum_distance(texture(1, 1), texture(2, 2, seed=1))
-    assert smooth > 10 * radial_spectrum_distance(texture(1, 1), texture(1, 1, seed=1))
+    subjects = np.arange(len(images))
+    twice = radial_spectrum_distance(images, subjects, 2 * images, **DRAW)
+    assert twice.value == pytest.approx(20 * np.log10(2), abs=0.01)
+    assert twice.low < twice.value < twice.high
+    assert radial_spectrum_distance(images, subjects, images, **DRAW).value == 0
+    smooth = radial_spectrum_distance(texture(1, 1), subjects, texture(2, 2, seed=1), **DRAW)
+    assert smooth.value > 10 * radial_spectrum_distance(texture(1, 1), subjects, texture(1, 1, seed=1), **DRAW).value
 
 
 def test_few_and_unfit_images_are_refused():
     few, many = texture(1, 1, n=19), texture(1, 1, n=20)
     with pytest.raises(UserError, match="at least 20"):
-        grey_histogram_distance(many, few)
+        grey_histogram_distance(many, np.arange(20), few, **DRAW)
     with pytest.raises(UserError, match="at least 20"):
         speckle_lengths(few, np.arange(19), **OPTIONS)
     with pytest.raises(UserError, match="0 of 20 images have any fine structure"):
         speckle_lengths(np.zeros((20, 64, 64), np.uint8), np.arange(20), **OPTIONS)
     with pytest.raises(UserError, match="same size"):
-        radial_spectrum_distance(many, many[:, :32])
+        radial_spectrum_distance(many, np.arange(20), many[:, :32], **DRAW)

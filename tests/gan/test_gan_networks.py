@@ -1,17 +1,23 @@
 """Shapes, ranges, conditioning, independence of images, and parameter counts of the networks."""
 
+import dataclasses
+
 import pytest
 import torch
+from gan_tiny import tiny_config
 
 from mlproject.errors import UserError
-from mlproject.gan.networks import build_networks, label_planes, minibatch_deviation
+from mlproject.gan.compact import minibatch_deviation
+from mlproject.gan.conditional import label_planes
+from mlproject.gan.networks import build_networks
 
 ARCHITECTURES = ("dcgan", "compact")
 
 
-def networks(architecture, size=32, base_channels=8, seed=0):
+def networks(architecture, size=32, base_channels=8, seed=0, latent_dim=16, **changes):
     torch.manual_seed(seed)
-    return build_networks(architecture, size=size, latent_dim=16, base_channels=base_channels)
+    settings = {"architecture": architecture, "base_channels": base_channels, "latent_dim": latent_dim, **changes}
+    return build_networks(tiny_config(**settings), size=size)
 
 
 def draw(generator, count, seed=0):
@@ -56,16 +62,16 @@ def test_a_fresh_compact_critic_judges_the_coarsest_picture_alone():
 @pytest.mark.parametrize("size", [0, 48, 100, 8, 1024])
 def test_unusable_sizes_are_refused(size):
     with pytest.raises(UserError, match=r"data\.size"):
-        build_networks("dcgan", size=size, latent_dim=4, base_channels=4)
+        networks("dcgan", size)
 
 
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(UserError, match=r"gan\.architecture"):
-        build_networks("biggan", size=64, latent_dim=4, base_channels=4)
+        build_networks(dataclasses.replace(tiny_config(), architecture="biggan"), size=64)
 
 
 def test_the_seeds_architecture_has_its_parameters():
-    generator, critic = build_networks("dcgan", size=64, latent_dim=100, base_channels=64)
+    generator, critic = networks("dcgan", 64, base_channels=64, latent_dim=100)
     # 4x4 kernels without bias, two numbers for each normalised channel, a bias on the last layer
     by_hand = 16 * (102 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 1) + 2 * (512 + 256 + 128 + 64) + 1
     assert sum(parameter.numel() for parameter in generator.parameters()) == by_hand
@@ -130,3 +136,43 @@ def test_any_batch_size_goes_through_the_critic(count):
     _, critic = networks("compact")
     scores = critic(torch.zeros(count, 1, 32, 32), torch.zeros(count, dtype=torch.long))
     assert torch.isfinite(scores).all()
+
+
+def test_a_critic_that_sees_planes_or_the_projection_alone():
+    # without the projection a critic has no embedding; without planes the label acts through the embedding alone
+    _, planes = networks("compact", conditioning="planes")
+    assert planes.projection is None
+    _, projection = networks("compact", conditioning="projection")
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    normal, anomalous = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    assert not torch.equal(planes(images, normal), planes(images, anomalous))
+    assert not torch.equal(projection(images, normal), projection(images, anomalous))
+    with torch.no_grad():
+        projection.projection.weight.zero_()
+    assert torch.equal(projection(images, normal), projection(images, anomalous))
+
+
+def test_without_noise_the_planes_change_nothing():
+    generator, _ = networks("compact", noise=False)
+    inputs, labels = draw(generator, 2), torch.tensor([0, 1])
+    other = inputs.clone()
+    other[:, generator.latent_dim :] += 1
+    assert torch.equal(generator(inputs, labels), generator(other, labels))
+
+
+def test_a_critic_without_minibatch_statistics_judges_each_image_alone():
+    _, critic = networks("compact", minibatch_group=0)
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 0, 1])
+    alone = torch.cat([critic(images[i : i + 1], labels[i : i + 1]) for i in range(4)])
+    assert torch.allclose(critic(images, labels), alone, atol=1e-5)
+    _, grouped = networks("compact", minibatch_group=4)
+    alone = torch.cat([grouped(images[i : i + 1], labels[i : i + 1]) for i in range(4)])
+    assert not torch.allclose(grouped(images, labels), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_auxiliary_classifier_is_there_when_it_has_a_weight(architecture):
+    assert networks(architecture)[1].classes is None
+    _, critic = networks(architecture, auxiliary=0.5)
+    assert critic.classes(torch.zeros(3, 1, 32, 32)).shape == (3, 2)

@@ -31,7 +31,7 @@ META = {
 def untrained(architecture="compact", size=64, seed=0):
     config = tiny_config(architecture=architecture, base_channels=8)
     torch.manual_seed(seed)
-    network, _ = build_networks(architecture, size=size, latent_dim=8, base_channels=8)
+    network, _ = build_networks(config, size=size)
     if architecture == "dcgan":
         # the weights of the start are so small that every image is the same grey
         for module in network.modules():
@@ -112,7 +112,7 @@ def test_saved_and_loaded_draws_the_same(tmp_path, architecture):
         assert np.array_equal(loaded.sample(labels, 3), expected)
     assert loaded.info["train_subjects"] == ["phantom-1", "phantom-2"]
     assert loaded.info["config"] == dataclasses.asdict(trained.config)
-    assert (loaded.info["architecture"], loaded.info["step"], loaded.size) == (architecture, 24, 64)
+    assert (loaded.info["config"]["architecture"], loaded.info["step"], loaded.size) == (architecture, 24, 64)
 
 
 def copied(folder, tmp_path):
@@ -145,7 +145,14 @@ def test_missing_checksums_and_another_digest_are_refused(folder, tmp_path):
 def test_weights_of_another_architecture_are_refused(folder, tmp_path):
     target = copied(folder, tmp_path)
     info = json.loads((target / "generator.json").read_text())
-    for change in ({"architecture": "dcgan"}, {"base_channels": 16}, {"architecture": "biggan"}, {"size": "wide"}):
+    config = info["config"]
+    for change in (
+        {"config": {**config, "architecture": "dcgan"}},
+        {"config": {**config, "base_channels": 16}},
+        {"config": {**config, "architecture": "biggan"}},
+        {"config": {"architecture": "compact"}},
+        {"size": "wide"},
+    ):
         (target / "generator.json").write_text(json.dumps({**info, **change}))
         write_checksums(target)
         with pytest.raises(UserError, match=r"architecture|cannot be read"):

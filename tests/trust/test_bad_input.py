@@ -296,7 +296,7 @@ MISTAKES = [
     Mistake(
         "a checkpoint of another architecture",
         "generate_synthetic",
-        generator_with(lambda info: info | {"architecture": "dcgan"}),
+        generator_with(lambda info: info | {"config": info["config"] | {"architecture": "dcgan"}}),
         ("architecture 'dcgan'",),
     ),
     Mistake("a pickle offered as a generator", "generate_synthetic", pickle_file, ("generator.pth", "pickle")),

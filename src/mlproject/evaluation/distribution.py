@@ -5,9 +5,6 @@ refuses too few images, and means something only beside the same figure of real 
 (`real_against_real`).
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from scipy.linalg import eigh
 from scipy.stats import norm
@@ -19,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlproject.errors import UserError
-from mlproject.evaluation.intervals import Interval, auc_interval, wilson_interval
+from mlproject.evaluation.intervals import Interval, auc_interval, half_samples, wilson_interval
 
 MINIMUM_N = 50
 # a kernel or distance matrix of this side takes 200 MB; more images hardly move a value
@@ -50,13 +47,6 @@ def _at_most(features: np.ndarray, seed: int) -> np.ndarray:
     if len(features) <= MAXIMUM_N:
         return np.arange(len(features))
     return np.sort(np.random.default_rng(seed).choice(len(features), MAXIMUM_N, replace=False))
-
-
-def _half_samples(groups: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Random halves of the groups as 0/1 indicators over images, float64 [count, n]."""
-    names, index = np.unique(groups, return_inverse=True)
-    chosen = generator.permuted(np.tile(np.arange(len(names)) < len(names) // 2, (count, 1)), axis=1)
-    return chosen[:, index].astype(np.float64)
 
 
 def _pair_mean(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
@@ -104,8 +94,8 @@ def kernel_distance(
     real, groups, synthetic = real[kept], groups[kept], synthetic[_at_most(synthetic, seed + 1)]
     generator = np.random.default_rng(seed)
     # the first row takes every image: the value itself
-    rows = np.vstack([np.ones(len(real)), _half_samples(groups, halves, generator)])
-    columns = np.vstack([np.ones(len(synthetic)), _half_samples(np.arange(len(synthetic)), halves, generator)])
+    rows = np.vstack([np.ones(len(real)), half_samples(groups, halves, generator)])
+    columns = np.vstack([np.ones(len(synthetic)), half_samples(np.arange(len(synthetic)), halves, generator)])
     kernel = {"degree": 3, "gamma": None, "coef0": 1}  # gamma None is 1/d
     within = _pair_mean(polynomial_kernel(real, **kernel), rows)
     within = within + _pair_mean(polynomial_kernel(synthetic, **kernel), columns)
@@ -225,30 +215,17 @@ def real_or_synthetic_auc(
     return auc_interval(labels, scores, groups, draws, level, seed)
 
 
-def real_against_real(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    real: np.ndarray,
-    subjects: np.ndarray,
-    n: int,
-    *,
-    repeats: int,
-    seed: int,
-    minimum_n: int = MINIMUM_N,
-) -> dict[str, Any]:
-    """The floor of a figure: its value between two sets of real images of different subjects.
+def real_halves(
+    subjects: np.ndarray, n: int, *, repeats: int, seed: int, minimum_n: int = MINIMUM_N
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of sets of real images of different subjects, of equal size, as indices.
 
     Args:
-        statistic: distance of two arrays, as it is applied to real and synthetic images.
-        real: features or images [m, ...].
-        subjects: subject of each, [m].
-        n: size at which the figure itself is taken; the floor is taken at this size, or at what half of the subjects
-            give when that is less.
-        repeats: random splits.
+        subjects: subject of each image, [m].
+        n: images wanted in each set; what half of the subjects give when that is less.
+        repeats: pairs.
         seed: of the splits.
-        minimum_n: fewest images in each half.
-
-    Returns:
-        `value` (mean over the splits), `low` and `high` (lowest and highest), `n` (size of each set).
+        minimum_n: fewest images in each set.
 
     Raises:
         UserError: half of the subjects give fewer than `minimum_n` images.
@@ -258,12 +235,11 @@ def real_against_real(
     halves = []
     for _ in range(repeats):
         first = generator.permuted(np.arange(len(names)) < len(names) // 2)[index]
-        halves.append([generator.permutation(np.flatnonzero(side)) for side in (first, ~first)])
+        halves.append((generator.permutation(np.flatnonzero(first)), generator.permutation(np.flatnonzero(~first))))
     size = min([n, *(len(side) for pair in halves for side in pair)])
     if size < minimum_n:
         raise UserError(
-            f"real-against-real floor: two sets of different subjects would hold {size} of {len(real)} real images; "
+            f"real-against-real floor: two sets of different subjects would hold {size} of {len(index)} real images; "
             f"at least {minimum_n} each are needed"
         )
-    values = [float(statistic(real[first[:size]], real[second[:size]])) for first, second in halves]
-    return {"value": float(np.mean(values)), "low": min(values), "high": max(values), "n": size}
+    return [(first[:size], second[:size]) for first, second in halves]

@@ -19,6 +19,8 @@ RECALL_MARGIN = 0.25
 # share of the real images' own spread below which a class counts as collapsed, or as a few modes repeated
 COLLAPSE_RATIO = 0.5
 MODES_RATIO = 0.25
+CONDITIONING_KINDS = ("conditioning_ignored", "class_lost")
+DIVERSITY_KINDS = ("class_collapsed", "few_modes")
 _COMPARED = 500  # images of each set in pairwise distances
 
 
@@ -43,7 +45,7 @@ class Diversity:
 class Alarm:
     """A reason not to train on synthetic images: `kind` for a tag, `text` for people."""
 
-    kind: str  # conditioning_ignored | class_lost | class_collapsed | few_modes
+    kind: str  # of CONDITIONING_KINDS or DIVERSITY_KINDS
     class_name: str  # "" when it concerns all
     text: str
 

@@ -30,7 +30,8 @@ def new_figure(width_px: int, height_px: int) -> Figure:
     return figure
 
 
-def _style(axes: Axes, x_label: str, y_label: str, title: str) -> None:
+def style_axes(axes: Axes, x_label: str, y_label: str, title: str) -> None:
+    """The look that all figures share."""
     axes.set_xlabel(x_label, fontsize=13, color=INK)
     axes.set_ylabel(y_label, fontsize=13, color=INK)
     axes.set_title(title, fontsize=14, color=INK, loc="left", pad=10)
@@ -70,7 +71,7 @@ def confusion_matrix_figure(
             ink = "white" if shares[i, j] > 0.55 else INK
             axes.text(j, i - 0.06, f"{counts[i, j]}", ha="center", va="center", fontsize=26, color=ink)
             axes.text(j, i + 0.16, f"{shares[i, j]:.1%}", ha="center", va="center", fontsize=13, color=ink)
-    _style(axes, f"called (threshold {threshold:g})", "true class", title or "Confusion matrix, images")
+    style_axes(axes, f"called (threshold {threshold:g})", "true class", title or "Confusion matrix, images")
     axes.grid(visible=False)
     axes.set_xticks([0, 1], class_names, fontsize=12)
     axes.set_yticks([0, 1], class_names, fontsize=12, rotation=90, va="center")
@@ -101,7 +102,7 @@ def roc_figure(curves: Mapping[str, Curve], level: float, title: str = "") -> Fi
     """ROC curves by name (of `roc_with_band`), with their bands and the line of chance."""
     figure, axes = _curve_figure(curves, level, step=False)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 4)), zorder=1)
-    _style(axes, "false positive rate (1 - specificity)", "sensitivity (recall)", title or "ROC curve, images")
+    style_axes(axes, "false positive rate (1 - specificity)", "sensitivity (recall)", title or "ROC curve, images")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.06), frameon=False, fontsize=12)
     return figure
 
@@ -110,7 +111,7 @@ def precision_recall_figure(curves: Mapping[str, Curve], level: float, prevalenc
     """Precision-recall curves by name (of `precision_recall_with_band`); the dashed line is the prevalence."""
     figure, axes = _curve_figure(curves, level, step=True)
     axes.axhline(prevalence, color=FAINT, linewidth=1.2, linestyle=(0, (4, 4)), zorder=1)
-    _style(axes, "recall (sensitivity)", "precision", title or "Precision-recall curve, images")
+    style_axes(axes, "recall (sensitivity)", "precision", title or "Precision-recall curve, images")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.06), frameon=False, fontsize=12)
     return figure
 
@@ -133,7 +134,7 @@ def score_histogram_figure(
         axes.hist(chosen, bins=bins, color=CLASS_COLOURS[label], histtype="step", linewidth=1.6)
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 3)), label=f"threshold {threshold:g}")
     axes.set_xlim(0, 1)
-    _style(axes, "probability of anomalous", "images", title or "Scores by true class")
+    style_axes(axes, "probability of anomalous", "images", title or "Scores by true class")
     # outside the axes, since scores pile up at both ends
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=12)
     return figure
@@ -160,7 +161,7 @@ def training_curve_figure(
             axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=name)
         for name, step in (marks or {}).items():
             axes.axvline(step, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"{name} ({step:g})")
-        _style(axes, "step" if axes is all_axes[-1] else "", quantity, "")
+        style_axes(axes, "step" if axes is all_axes[-1] else "", quantity, "")
         if len(series) > 1 or marks:
             axes.legend(frameon=False, fontsize=11)
     if title:
@@ -195,7 +196,7 @@ def comparison_figure(results: Results, columns: Sequence[str] = COLUMNS, title:
         lowest = min([lowest, *lows])
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_ylim(max(0.0, np.floor(lowest * 10) / 10 - 0.05), 1.05)
-    _style(axes, "", "value with interval", title or "Training mixes compared")
+    style_axes(axes, "", "value with interval", title or "Training mixes compared")
     axes.set_xticks(range(len(columns)), [metric_title(metric) for metric in columns], fontsize=12)
     axes.grid(visible=False, axis="x")
     figure.legend(loc="outside lower center", ncols=min(max(len(results), 1), 5), frameon=False, fontsize=12)

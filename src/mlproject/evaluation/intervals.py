@@ -82,6 +82,13 @@ def bootstrap_weights(
         yield weights[:, index]
 
 
+def half_samples(groups: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Random halves of the groups as 0/1 indicators over images, float64 [count, n]."""
+    names, index = np.unique(groups, return_inverse=True)
+    chosen = generator.permuted(np.tile(np.arange(len(names)) < len(names) // 2, (count, 1)), axis=1)
+    return chosen[:, index].astype(np.float64)
+
+
 def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUC of each weighting of the same images, [draws]; ties count half.
 

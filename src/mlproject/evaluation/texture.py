@@ -3,12 +3,14 @@
 Rows are depth (axial, along the beam), columns are lateral. Images are uint8 [n, height, width].
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import wasserstein_distance
+from scipy.stats import norm, wasserstein_distance
 
 from mlproject.errors import UserError
-from mlproject.evaluation.intervals import Interval, bootstrap_weights, percentile_bounds
+from mlproject.evaluation.intervals import Interval, bootstrap_weights, half_samples, percentile_bounds
 
 # structures wider than this are anatomy, not speckle
 HIGH_PASS_SIGMA_PX = 4.0
@@ -24,7 +26,63 @@ def _require(what: str, images: np.ndarray, minimum_n: int) -> np.ndarray:
     return images
 
 
-def grey_histogram_distance(real: np.ndarray, synthetic: np.ndarray, *, minimum_n: int = MINIMUM_N) -> float:
+def half_sample_interval(
+    distance: Callable[[np.ndarray, np.ndarray], float],
+    real_rows: np.ndarray,
+    real_subjects: np.ndarray,
+    synthetic_rows: np.ndarray,
+    *,
+    level: float,
+    seed: int,
+    halves: int = 200,
+) -> Interval:
+    """A distance of the mean rows of two sets, with an interval from half-samples of both.
+
+    The value is that of all images; the margin is z standard deviations over random halves (the delete-half jackknife,
+    whose variance needs no factor), real halves being of whole subjects. Such a distance is above 0 by chance alone:
+    its floor between real sets says by how much.
+
+    Args:
+        distance: of two mean rows [d].
+        real_rows, synthetic_rows: one row for each image, [n, d] and [m, d].
+        real_subjects: [n].
+        level: confidence level.
+        seed: of the halves.
+    """
+    generator = np.random.default_rng(seed)
+    value = distance(real_rows.mean(axis=0), synthetic_rows.mean(axis=0))
+    drawn = []
+    for first, second in zip(
+        half_samples(real_subjects, halves, generator),
+        half_samples(np.arange(len(synthetic_rows)), halves, generator),
+        strict=True,
+    ):
+        drawn.append(distance(first @ real_rows / first.sum(), second @ synthetic_rows / second.sum()))
+    margin = float(norm.ppf(0.5 + level / 2) * np.std(drawn, ddof=1))
+    return Interval(value, value - margin, value + margin)
+
+
+def grey_histograms(images: np.ndarray) -> np.ndarray:
+    """Share of each grey level in each image, float64 [n, 256]."""
+    flat = images.reshape(len(images), -1)
+    counts = np.stack([np.bincount(row, minlength=256) for row in flat])
+    return counts / flat.shape[1]
+
+
+def _histogram_distance(first: np.ndarray, second: np.ndarray) -> float:
+    levels = np.arange(256)
+    return float(wasserstein_distance(levels, levels, first, second))
+
+
+def grey_histogram_distance(
+    real: np.ndarray,
+    real_subjects: np.ndarray,
+    synthetic: np.ndarray,
+    *,
+    level: float,
+    seed: int,
+    minimum_n: int = MINIMUM_N,
+) -> Interval:
     """Wasserstein distance of the grey level distributions, in grey levels (0 to 255).
 
     It is the mean number of levels by which grey has to move to turn one histogram into the other.
@@ -32,12 +90,8 @@ def grey_histogram_distance(real: np.ndarray, synthetic: np.ndarray, *, minimum_
     Raises:
         UserError: fewer than `minimum_n` images.
     """
-    levels = np.arange(256)
-    counts = [
-        np.bincount(_require("grey histogram", images, minimum_n).ravel(), minlength=256)
-        for images in (real, synthetic)
-    ]
-    return float(wasserstein_distance(levels, levels, counts[0], counts[1]))
+    rows = [grey_histograms(_require("grey histogram", images, minimum_n)) for images in (real, synthetic)]
+    return half_sample_interval(_histogram_distance, rows[0], real_subjects, rows[1], level=level, seed=seed)
 
 
 def speckle_profiles(
@@ -120,8 +174,8 @@ def speckle_lengths(
     return found
 
 
-def radial_power_spectrum(images: np.ndarray) -> np.ndarray:
-    """Mean power of the images over the distance from frequency 0, in rings of one cycle per image, [side // 2 - 1].
+def radial_power_spectra(images: np.ndarray) -> np.ndarray:
+    """Power of each image over the distance from frequency 0, in rings of one cycle per image, [n, side // 2 - 1].
 
     Each image loses its mean and is tapered with a Hann window, so that its borders do not count as edges. The first
     ring holds one cycle per image; the side is the shorter one.
@@ -129,16 +183,31 @@ def radial_power_spectrum(images: np.ndarray) -> np.ndarray:
     height, width = images.shape[1:]
     fine = images.astype(np.float64)
     fine = (fine - fine.mean(axis=(1, 2), keepdims=True)) * np.hanning(height)[:, None] * np.hanning(width)
-    power = (np.abs(np.fft.fft2(fine)) ** 2).mean(axis=0)
+    power = (np.abs(np.fft.fft2(fine)) ** 2).reshape(len(images), -1)
     side = min(height, width)
     rows, columns = np.fft.fftfreq(height) * side, np.fft.fftfreq(width) * side
     ring = np.rint(np.hypot(rows[:, None], columns)).astype(int).ravel()
-    sums, counts = np.bincount(ring, weights=power.ravel()), np.bincount(ring)
-    return sums[1 : side // 2] / counts[1 : side // 2]
+    # one column for each ring: its mean over the pixels that belong to it
+    members = (ring[:, None] == np.arange(1, side // 2)).astype(np.float64)
+    return power @ (members / members.sum(axis=0))
 
 
-def radial_spectrum_distance(real: np.ndarray, synthetic: np.ndarray, *, minimum_n: int = MINIMUM_N) -> float:
-    """Root mean square difference of the two radial power spectra, in dB.
+def _decibel_distance(first: np.ndarray, second: np.ndarray) -> float:
+    floor = 1e-6  # of constant images, so that their logarithm exists
+    decibels = [10 * np.log10(row + floor) for row in (first, second)]
+    return float(np.sqrt(np.mean((decibels[0] - decibels[1]) ** 2)))
+
+
+def radial_spectrum_distance(
+    real: np.ndarray,
+    real_subjects: np.ndarray,
+    synthetic: np.ndarray,
+    *,
+    level: float,
+    seed: int,
+    minimum_n: int = MINIMUM_N,
+) -> Interval:
+    """Root mean square difference of the two mean radial power spectra, in dB.
 
     Raises:
         UserError: fewer than `minimum_n` images, or images of different sizes.
@@ -149,6 +218,5 @@ def radial_spectrum_distance(real: np.ndarray, synthetic: np.ndarray, *, minimum
             f"radial spectrum: real images of {real.shape[1:]} and synthetic ones of {synthetic.shape[1:]} pixels; "
             "expected the same size"
         )
-    floor = 1e-6  # of constant images, so that their logarithm exists
-    decibels = [10 * np.log10(radial_power_spectrum(images) + floor) for images in (real, synthetic)]
-    return float(np.sqrt(np.mean((decibels[0] - decibels[1]) ** 2)))
+    rows = [radial_power_spectra(images) for images in (real, synthetic)]
+    return half_sample_interval(_decibel_distance, rows[0], real_subjects, rows[1], level=level, seed=seed)

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mlproject.checksums import verify_checksums, write_checksums
+from mlproject.config import GanConfig
 from mlproject.errors import UserError
 from mlproject.files import atomic_folder, atomic_write_json
-from mlproject.gan.networks import ConditionalGenerator, build_networks
+from mlproject.gan.conditional import ConditionalGenerator
+from mlproject.gan.networks import build_networks
 from mlproject.runtime import torch_generator
 
 if TYPE_CHECKING:
@@ -109,9 +111,6 @@ def save_generator(folder: str | Path, trained: "TrainedGan", meta: Mapping[str,
         UserError: the place cannot be written.
     """
     info = {
-        "architecture": trained.config.architecture,
-        "latent_dim": trained.config.latent_dim,
-        "base_channels": trained.config.base_channels,
         "size": trained.size,
         "class_names": list(trained.class_names),
         "config": dataclasses.asdict(trained.config),
@@ -152,19 +151,13 @@ def load_generator(path: str | Path, expected_digest: str | None = None) -> Gene
         info = json.loads((path / INFO_NAME).read_text(encoding="utf-8"))
         class_names = tuple(str(name) for name in info["class_names"])
         with torch.random.fork_rng(devices=[]):
-            network, _ = build_networks(
-                info["architecture"],
-                size=int(info["size"]),
-                latent_dim=int(info["latent_dim"]),
-                base_channels=int(info["base_channels"]),
-                n_classes=len(class_names),
-            )
+            network, _ = build_networks(GanConfig(**info["config"]), size=int(info["size"]), n_classes=len(class_names))
         network.load_state_dict(load_file(path / WEIGHTS_NAME))
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"generator {path}: {INFO_NAME} or {WEIGHTS_NAME} cannot be read ({error!r})") from None
     except RuntimeError:
         raise UserError(
-            f"generator {path}: the weights are not those of the architecture {info['architecture']!r} that "
+            f"generator {path}: the weights are not those of the architecture {info['config']['architecture']!r} that "
             f"{INFO_NAME} names; take the folder that training wrote"
         ) from None
     return Generator(network.eval(), int(info["size"]), class_names, info, digest)

@@ -94,7 +94,8 @@ def write_synthetic(
             "digest": generator.digest,
             "data_digest": info["data_digest"],
             "train_subjects": list(info["train_subjects"]),
-            **{key: info[key] for key in ("architecture", "step", "seed") if key in info},
+            "architecture": info["config"]["architecture"],
+            **{key: info[key] for key in ("step", "seed") if key in info},
         },
         "synthesis": {"per_class": per_class, "class_name": class_name, "seed": seed},
     }

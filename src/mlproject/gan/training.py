@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
@@ -26,7 +27,8 @@ from mlproject.data.images import grid
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
-from mlproject.gan.networks import ConditionalGenerator, build_networks
+from mlproject.gan.conditional import ConditionalGenerator
+from mlproject.gan.networks import build_networks
 from mlproject.gan.run_state import RunState
 from mlproject.gan.sampling import Generator, to_grey_levels
 from mlproject.runtime import seed_for, torch_generator
@@ -34,6 +36,8 @@ from mlproject.runtime import seed_for, torch_generator
 # the average forgets as fast as a tenth of the images seen so far, until its own half-life is shorter
 EMA_RAMP_UP = 0.1
 GRID_COLUMNS = 8
+# where a falling learning rate ends, as a share of the configured one
+FINAL_RATE = 0.1
 # what an `evaluate` callable may return for the best generator, and not the last, to be kept: higher is better
 SELECTION = "gan.selection"
 # changing these does not change what a step computes, so a run may go on under other values
@@ -103,13 +107,7 @@ def train_gan(
     # networks, drawn from the seed without touching the state of anyone else's draws
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(config.seed, "weights"))
-        generator, critic = build_networks(
-            config.architecture,
-            size=size,
-            latent_dim=config.latent_dim,
-            base_channels=config.base_channels,
-            n_classes=len(CLASS_NAMES),
-        )
+        generator, critic = build_networks(config, size=size, n_classes=len(CLASS_NAMES))
     generator = generator.to(device).to(memory_format=torch.channels_last).train()
     critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
@@ -134,14 +132,21 @@ def train_gan(
         progress(start, total)
 
     for step in range(start + 1, total + 1):
+        rate = config.learning_rate * rate_share(config.schedule, step, total)
+        for group in (*generator_optimizer.param_groups, *critic_optimizer.param_groups):
+            group["lr"] = rate
+
         # critic steps: real images against synthetic ones of the same labels
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
             real, real_labels = pixels[chosen].float().div_(127.5).sub_(1)[:, None], classes[chosen]
+            if config.mirror:
+                real = mirror_some(real, draw)
             inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
             with torch.no_grad(), autocast():
                 fake = generator(inputs, real_labels)
+            fake = with_mismatched(fake, real, real_labels, config.mismatched)
             shared = draw_augmentation(config.augment, config.batch_size, size, draw, device)
             real, fake = augment(real, shared), augment(fake, shared)
 
@@ -157,6 +162,11 @@ def train_gan(
                 run.note("gan.gradient_penalty", step, penalty, penalty)
                 run.note("gan.gradient_norm", step, norms.mean(), penalty)
                 loss = loss + config.penalty_every * config.lambda_gp * penalty
+            if critic.classes is not None:
+                with autocast():
+                    class_loss = F.cross_entropy(critic.classes(real), real_labels)
+                run.note("gan.class_loss", step, class_loss, class_loss)
+                loss = loss + class_loss
             critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
             critic_optimizer.step()
@@ -170,8 +180,14 @@ def train_gan(
         transformation = draw_augmentation(config.augment, config.batch_size, size, draw, device)
         critic.requires_grad_(False)
         with autocast():
-            fake_scores = critic(augment(generator(inputs, fake_labels), transformation), fake_labels)
+            fake = augment(generator(inputs, fake_labels), transformation)
+            fake_scores = critic(fake, fake_labels)
         loss = losses.generator_loss(fake_scores)
+        if critic.classes is not None:
+            with autocast():
+                class_loss = F.cross_entropy(critic.classes(fake), fake_labels)
+            run.note("gan.generator_class_loss", step, class_loss, class_loss)
+            loss = loss + config.auxiliary * class_loss
         generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         generator_optimizer.step()
@@ -207,6 +223,41 @@ def train_gan(
     if run.best_tensors:
         average.load_state_dict(run.best_tensors)
     return TrainedGan(average.cpu(), config, size, CLASS_NAMES, total)
+
+
+def rate_share(schedule: str, step: int, total: int) -> float:
+    """The learning rate at a step as a share of the configured one.
+
+    `constant` is 1 throughout; `linear` is 1 in the first half of the run and then falls to a tenth at its end.
+    """
+    if schedule == "constant":
+        return 1.0
+    return 1 - (1 - FINAL_RATE) * max(0.0, 2 * step / total - 1)
+
+
+def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image [n, 1, height, width] mirrored left to right with probability one half."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float) -> Tensor:
+    """The first images of the synthetic batch replaced by real images of another class than asked for.
+
+    A critic that rates those low has to look at the class (Reed et al. 2016). Image i becomes a real image of the
+    batch whose label is not labels[i]; without any it stays. With share w the generator's optimum becomes
+    (p(x|y) - w p(x|other)) / (1 - w), which draws the classes a little more apart than they are.
+    """
+    count = round(share * len(fake))
+    if count == 0:
+        return fake
+    rows = torch.arange(len(fake), device=fake.device)
+    # the next image in the batch whose class differs, around the end
+    distance = (rows[None, :] - rows[:count, None]) % len(fake)
+    distance = torch.where(labels[None, :] != labels[:count, None], distance, len(fake))
+    nearest, source = distance.min(dim=1)
+    replaced = torch.where((nearest < len(fake))[:, None, None, None], real[source], fake[:count])
+    return torch.cat([replaced, fake[count:]])
 
 
 def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:

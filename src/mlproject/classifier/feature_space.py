@@ -1,0 +1,73 @@
+"""Named feature spaces in which sets of images are compared."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from mlproject.classifier.inference import as_input, eval_mode
+from mlproject.classifier.network import build_classifier
+from mlproject.config import ClassifierConfig
+from mlproject.errors import UserError
+
+_BATCH = 128
+Features = Callable[[np.ndarray], np.ndarray]
+
+
+def feature_space(name: str, config: ClassifierConfig, device: torch.device) -> Features:
+    """Images uint8 [n, size, size] to features float32 [n, d] of a network that no data of the user trained.
+
+    `lite0`: the 1,280 pooled features of EfficientNet-Lite0 with the ImageNet weights that a Python package carries.
+    `inception`: the 2,048 of Inception-v3 as torch-fidelity computes them, which needs that package and its weights.
+
+    Raises:
+        UserError: an unknown name, or weights that cannot be had.
+    """
+    if name == "lite0":
+        settings = dataclasses.replace(
+            config, backbone="tf_efficientnet_lite0", weights="packaged", stem_stride=2, input_size=0
+        )
+        module = build_classifier(settings).to(device).to(memory_format=torch.channels_last)
+
+        def lite0(images: np.ndarray) -> np.ndarray:
+            with eval_mode(module):
+                return _batched(images, lambda part: module.features(as_input(part, device)))
+
+        return lite0
+    if name == "inception":
+        return _inception(device)
+    raise UserError(f"fidelity.features: {name!r} is unknown; use lite0 or inception")
+
+
+def _inception(device: torch.device) -> Features:
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        extractor = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device)
+    except ImportError:
+        raise UserError("fidelity.features=inception needs torch-fidelity: pip install torch-fidelity") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"fidelity.features=inception: its weights cannot be had ({reason}); use fidelity.features=lite0"
+        ) from None
+
+    def inception(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return _batched(
+                images,
+                lambda part: extractor(torch.from_numpy(part).to(device)[:, None].expand(-1, 3, -1, -1).contiguous())[
+                    0
+                ],
+            )
+
+    return inception
+
+
+def _batched(images: np.ndarray, network: Callable[[np.ndarray], torch.Tensor]) -> np.ndarray:
+    parts = [
+        network(np.ascontiguousarray(images[start : start + _BATCH])).float().cpu().numpy()
+        for start in range(0, len(images), _BATCH)
+    ]
+    return np.concatenate(parts)

@@ -9,7 +9,7 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 MLFLOW_RUN := $(RUN) MLFLOW_TRACKING_URI=$(STORE) mlflow run . --env-manager local --experiment-name nt-synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow train-gan train-classifier verify-models release ui lint clean
+.PHONY: help setup demo test test-slow train-gan train-classifier study compare verify-models release bench ui lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ train-gan: $(READY) ## train the generator (configs/default.yaml)
 train-classifier: $(READY) ## train a classifier on hybrid data
 	@$(MLFLOW_RUN) -e train_classifier -P mix=hybrid
 
+study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 70 minutes)
+	@$(MLFLOW_RUN) -e study
+	@echo "look at the runs:  make ui"
+
+compare: $(READY) ## arms and contrasts of the newest study, or every evaluated classifier
+	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/compare.py
+
 verify-models: $(READY) ## check every registered model version against its digests
 	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/verify_models.py
 
@@ -39,6 +46,9 @@ NAME ?= nt-classifier
 VERSION ?= @champion
 release: $(READY) ## write a version's weights and digest to outputs/release (NAME=, VERSION=)
 	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/release.py --name "$(NAME)" --version "$(VERSION)"
+
+bench: $(READY) ## ours against plain reference loops, minutes on two quiet cores; writes outputs/bench.json
+	@$(RUN) python benchmarks/run.py
 
 ui: $(READY) ## open the MLflow UI on this folder's store
 	@echo "http://127.0.0.1:5000  (Ctrl-C ends it)"
@@ -51,7 +61,7 @@ test-slow: $(READY) ## the tests that take longer
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY) ## ruff and mypy
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
 
 clean: ## remove caches (runs, outputs and .venv stay)

@@ -1,4 +1,4 @@
-"""Write a model version for publication and record its digest."""
+"""Write a model version for publication, record its digest and write its card."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mlproject.cli import Configuration, entry_point
     },
 )
 def main(config: Configuration, name: str, version: str, out: str) -> None:
-    """Copy weights and digest of a version for publication and record it in registry/released.json."""
+    """Copy weights and digest of a version for publication; record it in registry/released.json and registry/cards/."""
     from mlproject import promotion, registry, tracking
 
     store = tracking.open_store(config.run.experiment)

@@ -36,8 +36,13 @@ class RunConfig:
     outputs: str = option("folder for data sets, reports and unfinished work")
     device: str = option("where networks run", choices=("auto", "cpu", "cuda"))
     threads: int = option("threads of torch and BLAS; 0 takes every core", minimum=0, maximum=1024)
-    workers: int = option("processes that draw, decode or encode images; 0 takes every core", minimum=0, maximum=1024)
+    workers: int = option(
+        "processes that draw, decode or encode images, or train a study's cells; 0 takes every core",
+        minimum=0,
+        maximum=1024,
+    )
     reuse: bool = option("take a finished run with the same key instead of repeating its work")
+    aliases: bool = option("a trained model may take the aliases champion, real, synthetic and hybrid")
     dry_run: bool = option("print the resolved configuration and stop before the work")
 
 
@@ -94,6 +99,11 @@ class GanConfig:
     )
     seed: int = option("seed of weights, batches and noise", minimum=0, maximum=2**31 - 1)
     subjects: int = option("training subjects that are used; 0 takes all", minimum=0, maximum=1_000_000)
+    anomalous_share: float = option(
+        "largest share of anomalous subjects among those used, the others are left out; 0 leaves out none",
+        minimum=0,
+        maximum=0.5,
+    )
     steps: int = option("generator steps", minimum=1, maximum=100_000_000)
     epochs: int = option(
         "passes of the critic over the images; above 0 it decides the number of steps", minimum=0, maximum=1_000_000
@@ -101,10 +111,38 @@ class GanConfig:
     batch_size: int = option("images in a batch", minimum=2, maximum=4096)
     latent_dim: int = option("dimensions of the latent vector", minimum=1, maximum=4096)
     base_channels: int = option("channels at half the resolution, doubled at each halving", minimum=4, maximum=1024)
+    label_scale: float = option(
+        "compact: standard deviation of the label embedding at the start (latent vector: 1)",
+        minimum=0,
+        maximum=10,
+    )
+    conditioning: str = option(
+        "compact: how the critic sees the label", choices=("planes_and_projection", "planes", "projection")
+    )
+    mismatched: float = option(
+        "share of the critic's synthetic images that are real ones under the other label", minimum=0, maximum=0.5
+    )
+    feature_critic: float = option(
+        "weight of a second critic, of frozen ImageNet features (EfficientNet-Lite0, packaged); 0 leaves it out",
+        minimum=0,
+        maximum=100,
+    )
+    auxiliary: float = option(
+        "weight of an auxiliary classifier's loss on the generator; 0 leaves it out", minimum=0, maximum=100
+    )
+    minibatch_group: int = option(
+        "compact: images whose spread the critic sees together; 0 turns it off", minimum=0, maximum=64
+    )
+    noise: bool = option("compact: noise planes in every stage of the generator")
+    mirror: bool = option("real images are mirrored left to right half of the time")
     lambda_gp: float = option("weight of the gradient penalty", minimum=0, maximum=10_000)
     penalty_every: int = option("critic steps between penalties, each weighted by this number", minimum=1, maximum=64)
     critic_steps: int = option("critic steps for each generator step", minimum=1, maximum=100)
     learning_rate: float = option("Adam's rate of generator and critic", minimum=1e-8, maximum=1)
+    schedule: str = option(
+        "of the learning rate: constant, or linear: falls to a tenth in the second half",
+        choices=("constant", "linear"),
+    )
     beta1: float = option("Adam's first moment decay", minimum=0, maximum=0.999)
     beta2: float = option("Adam's second moment decay", minimum=0, maximum=0.99999)
     drift: float = option("weight of the squared critic output on real images", minimum=0, maximum=10)
@@ -154,6 +192,11 @@ class ClassifierConfig:
     dropout: float = option("dropout before the head", minimum=0, maximum=0.9)
     seed: int = option("seed of the head, batches and augmentation", minimum=0, maximum=2**31 - 1)
     subjects: int = option("real training subjects that are used; 0 takes all", minimum=0, maximum=1_000_000)
+    anomalous_share: float = option(
+        "largest share of anomalous subjects among those used, the others are left out; 0 leaves out none",
+        minimum=0,
+        maximum=0.5,
+    )
     steps: int = option("optimiser steps, the same for every mix", minimum=1, maximum=10_000_000)
     batch_size: int = option("images in a batch", minimum=2, maximum=4096)
     learning_rate: float = option("peak rate of AdamW", minimum=1e-8, maximum=1)
@@ -165,7 +208,12 @@ class ClassifierConfig:
         maximum=10_000_000,
     )
     class_weighting: str = option("of the loss", choices=("none", "balanced"))
-    augment: str = option("training augmentation", choices=("none", "light", "seed"))
+    oversample: str = option(
+        "fill the smaller class up to the larger: by repeating real images (mix: real), or by synthetic images of "
+        "that class alone (mix: hybrid, whose fraction follows)",
+        choices=("none", "real", "synthetic"),
+    )
+    augment: str = option("training augmentation", choices=("none", "light", "medium", "strong", "seed"))
     precision: str = option("arithmetic of the network", choices=("fp32", "bf16"))
     eval_every: int = option("steps between validations", minimum=1, maximum=10_000_000)
     checkpoint_every: int = option("steps between checkpoints", minimum=1, maximum=10_000_000)
@@ -182,6 +230,70 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class FidelityConfig:
+    """How a generator is evaluated: against which real images, by which judge, in which feature space."""
+
+    features: str = option(
+        "feature space of the distances: lite0 (packaged) or inception (torch-fidelity and its weights)",
+        choices=("lite0", "inception"),
+    )
+    per_class: int = option("synthetic images of each class that are drawn", minimum=50, maximum=100_000)
+    seed: int = option("seed of the synthetic images and of the judge", minimum=0, maximum=2**31 - 1)
+    reference_seed: int = option(
+        "phantom: seed of the further subjects that the generator never saw", minimum=0, maximum=2**31 - 1
+    )
+    judge_subjects: int = option("phantom: subjects that train the judge", minimum=20, maximum=1_000_000)
+    judge_steps: int = option("optimiser steps of the judge", minimum=1, maximum=10_000_000)
+    hold_out_subjects: int = option(
+        "phantom: further subjects that synthetic images are compared with", minimum=20, maximum=1_000_000
+    )
+    floor_repeats: int = option("pairs of real sets behind every real-against-real figure", minimum=1, maximum=1000)
+    while_training: int = option(
+        "train_gan: synthetic images of each class at each sample grid, which choose the best step; 0 keeps the last",
+        minimum=0,
+        maximum=10_000,
+    )
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The study: which arms are compared, over which numbers of subjects and seeds. Its parts are the stages' own."""
+
+    arms: str = option(
+        "with commas: real, real_augmented (its augmentation tuned), synthetic, hybrid_<fraction>_add or _replace, "
+        "hybrid_tuned (its fraction tuned), oversample_real, oversample_synthetic"
+    )
+    subjects: str = option("numbers of real training subjects, with commas; 0 stands for all")
+    seeds: int = option(
+        "seeds, each with subjects, generator and classifiers of its own; 6 at least for a comparison",
+        minimum=1,
+        maximum=1000,
+    )
+    first_seed: int = option("the first seed, the others follow it", minimum=0, maximum=2**30)
+    primary: str = option("the one contrast declared beforehand: <arm> - <reference> @ <subjects> in <metric>")
+    secondary: str = option(
+        "further contrasts in the same form, with commas; all: every arm against the primary's reference at every "
+        "number of subjects; none"
+    )
+    gan_steps: int = option("generator steps of each cell; 0 takes gan.steps", minimum=0, maximum=100_000_000)
+    trials: int = option(
+        "settings that an arm which is tuned tries, the best on validation is evaluated; 1 tunes nothing",
+        minimum=1,
+        maximum=4,
+    )
+    imbalance: float = option(
+        "share of anomalous subjects that training keeps, such as 0.15; 0 imposes none", minimum=0, maximum=0.5
+    )
+    unseen_site_subjects: int = option(
+        "phantom: further test subjects of site C, which training never sees", minimum=0, maximum=1_000_000
+    )
+    screening_prevalence: float = option(
+        "share of anomalous subjects where predictive values are stated", minimum=0.0001, maximum=0.9999
+    )
+    fit_threads: int = option("threads of each fit, however many cells are trained at a time", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Every section. A stage takes the one section that is its own."""
 
@@ -191,6 +303,8 @@ class Configuration:
     synthesis: SynthesisConfig
     classifier: ClassifierConfig
     evaluation: EvaluationConfig
+    fidelity: FidelityConfig
+    study: StudyConfig
 
 
 SECTIONS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Configuration)}  # type: ignore[misc]

@@ -18,8 +18,11 @@ STAGE_VERSIONS = {
     "prepare_data": 1,
     "train_gan": 1,
     "generate_synthetic": 1,
+    "train_judge": 1,
+    "eval_gan": 1,
     "train_classifier": 1,
-    "eval_classifier": 1,
+    "eval_classifier": 2,
+    "study": 1,
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import registry
+from mlproject.cards import write_card
 from mlproject.checksums import verify_checksums
 from mlproject.config import PROJECT_ROOT, nearest, read_yaml
 from mlproject.errors import UserError
@@ -181,7 +182,7 @@ def promote(store: Store, name: str, version: str, alias: str) -> ModelReference
 
 
 def release(store: Store, name: str, version: str, folder: Path) -> Path:
-    """Copy the weights of a version for publication and record its digest in registry/released.json.
+    """Copy the weights of a version for publication, record its digest in registry/released.json and write its card.
 
     From then on no load accepts other files for that version, even with a manifest and a tag to match. A version is
     released as it is, gates passed or not: the text beside its folder says what each gate says.
@@ -213,6 +214,8 @@ def release(store: Store, name: str, version: str, folder: Path) -> Path:
     ]
     atomic_write_text(target.with_name(f"{target.name}.txt"), "\n".join(lines) + "\n")
     path = record_release(name, model.version, model.run_id, tags["sha256"], model.digest)
+    card = write_card(store, model, [str(outcome) for outcome in outcomes], path.parent)
     print("\n".join(lines), flush=True)
-    print(f"released to {target}; commit {path.parent.name}/{path.name}", flush=True)
+    written = f"{path.parent.name}/{path.name} and {path.parent.name}/{card.parent.name}/{card.name}"
+    print(f"released to {target}; commit {written}", flush=True)
     return target

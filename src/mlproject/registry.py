@@ -47,12 +47,13 @@ class ModelReference:
         return f"{where} (sha256 {self.digest[:12]})"
 
 
-def register(run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> str:
+def register(run: Run, folder: Path, name: str, tags: Mapping[str, str], aliases: bool = True) -> str:
     """Make a model folder a model of the run and a version of `name`; returns the version's number.
 
     Args:
         folder: the payload, as save_generator or save_classifier wrote it.
         tags: provenance; `sha256`, `payload_sha256` and git's state are added. Version and model carry all of them.
+        aliases: a generator becomes the `champion`.
 
     Raises:
         IntegrityError: the folder does not verify.
@@ -72,7 +73,7 @@ def register(run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> str:
     source = f"models:/{model_id}"
     version = client.create_model_version(name, source, run.id, tags=all_tags, model_id=model_id).version
     run.set_tags({"model_sha256": all_tags["sha256"], "model_version": f"{name}/{version}"})
-    if name == GENERATOR:
+    if name == GENERATOR and aliases:
         client.set_registered_model_alias(name, "champion", version)
     return str(version)
 
@@ -233,6 +234,14 @@ def _reference(name: str, folder: Path, digest: str, version: str = "", run_id: 
     except ValueError as error:
         raise UserError(f"{description}: not readable as JSON ({error})") from None
     return ModelReference(name, folder, digest, meta, version, run_id)
+
+
+def ensure_champion(store: Store, name: str, version: str) -> None:
+    """Give `champion` to a version if no other has it."""
+    try:
+        store.client.get_model_version_by_alias(name, "champion")
+    except MlflowException:
+        store.client.set_registered_model_alias(name, "champion", version)
 
 
 def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:

@@ -84,6 +84,33 @@ class Store:
         runs = self.client.search_runs([self.experiment_id], f"{wanted} and attributes.status = '{status}'")
         return [run.info.run_id for run in runs if "reused_from" not in run.data.tags]
 
+    def finished_values(self, tag: str) -> set[str]:
+        """Every value that a tag has among the finished runs of the experiment."""
+        values: set[str] = set()
+        token = None
+        while True:
+            wanted = f"tags.`{tag}` != '' and attributes.status = 'FINISHED'"
+            page = self.client.search_runs([self.experiment_id], wanted, page_token=token)
+            values |= {run.data.tags[tag] for run in page}
+            token = page.token
+            if not token:
+                return values
+
+    def seconds_of(self, run_id: str) -> float:
+        """How long a finished run took."""
+        info = self.client.get_run(run_id).info
+        return ((info.end_time or info.start_time) - info.start_time) / 1000
+
+    def table(self, run_id: str, name: str) -> dict[str, list[Any]] | None:
+        """The columns of a table as `Run.log_table` wrote them, also when another run stands for them; or None."""
+        run_id = self.tags_of(run_id).get("reused_from", run_id)
+        if f"{name}.json" not in {item.path for item in self.client.list_artifacts(run_id)}:
+            return None
+        with tempfile.TemporaryDirectory() as temporary:
+            path = self.client.download_artifacts(run_id, f"{name}.json", temporary)
+            table = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {column: [row[place] for row in table["data"]] for place, column in enumerate(table["columns"])}
+
     def download(self, run_id: str, path: str) -> Path | None:
         """A local folder with the artifacts of a run below `path`; None when there are none."""
         run_id = self.tags_of(run_id).get("reused_from", run_id)
@@ -120,6 +147,16 @@ def open_store(experiment: str) -> Store:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"tracking store {uri} cannot be opened ({reason}); check MLFLOW_TRACKING_URI") from error
     os.environ["MLFLOW_TRACKING_URI"] = uri
+    return Store(uri, client, experiment_id)
+
+
+def attach_store(uri: str, experiment_id: str) -> Store:
+    """The store of a parent process, which has opened it: an absolute URI and the experiment of its runs."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    with _store_lock(uri, database):
+        client = MlflowClient(uri, uri)
+        client.get_experiment(experiment_id)
     return Store(uri, client, experiment_id)
 
 
@@ -284,8 +321,8 @@ class Run:
         """A finished figure, as `figures/<name>.png`."""
         self._log_bytes(f"{name}.png", png, "figures")
 
-    def log_text(self, name: str, text: str) -> None:
-        self._log_bytes(name, text.encode("utf-8"), "")
+    def log_text(self, name: str, text: str, folder: str = "") -> None:
+        self._log_bytes(name, text.encode("utf-8"), folder)
 
     def _log_bytes(self, name: str, content: bytes, folder: str) -> None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -358,11 +395,14 @@ class Run:
 
 _SECTIONS_OF = {
     "prepare_data": ("data",),
-    "train_gan": ("gan", "data"),
+    "train_gan": ("gan", "fidelity", "data"),
     "generate_synthetic": ("synthesis",),
+    "train_judge": ("classifier", "fidelity", "data"),
+    "eval_gan": ("fidelity", "evaluation", "data"),
     "train_classifier": ("classifier", "data", "evaluation"),
     "eval_classifier": ("evaluation", "data"),
     "main": ("data", "gan", "synthesis", "classifier", "evaluation"),
+    "study": ("study", "data", "gan", "synthesis", "classifier", "evaluation", "fidelity"),
 }
 
 
@@ -378,12 +418,12 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     elif _DRAWN_NAME.fullmatch(store.client.get_run(run_id).info.run_name):
         store.client.update_run(run_id, name=stage)
     store.client.update_run(run_id, status="RUNNING")
-    with _terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
+    with terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
         yield run
 
 
 @contextlib.contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
+def terminated_like_ctrl_c() -> Iterator[None]:
     """SIGTERM unwinds as Ctrl-C does, so that buffers are flushed and the run gets its true status."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -124,3 +124,26 @@ def test_training_subsets_are_nested_and_of_training_subjects():
 def test_subsets_that_cannot_be_are_refused(n):
     with pytest.raises(UserError, match="has 40"):
         training_subset(dataset(cohort(30, 10)), n, 0)
+
+
+def test_an_imposed_imbalance_leaves_out_anomalous_subjects_alone():
+    labels = cohort(100, 100)
+    data = dataset(labels)
+    # 50 of each in the first 100; 0.15 / 0.85 x 50 = 8.8 anomalous remain, which is 9 of 59
+    whole, subset = training_subset(data, 100, 5), training_subset(data, 100, 5, 0.15)
+    assert sum(labels[subject] for subject in subset) == 9
+    assert len(subset) == 59
+    assert set(subset) < set(whole)
+    assert {subject for subject in whole if not labels[subject]} < set(subset)
+    # a share above the data's own leaves out none, and one anomalous subject always remains
+    assert training_subset(dataset(cohort(30, 3)), 0, 5, 0.4) == training_subset(dataset(cohort(30, 3)), 0, 5)
+    assert sum(labels[subject] for subject in training_subset(data, 4, 5, 0.01)) == 1
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.floats(0.01, 0.5), st.floats(0.01, 0.5), st.integers(0, 9))
+def test_imbalanced_subsets_are_nested_in_number_and_share(first, second, one, other, seed):
+    data = dataset(cohort(25, 15))
+    small, large = sorted((first, second))
+    low, high = sorted((one, other))
+    assert set(training_subset(data, small, seed, low)) <= set(training_subset(data, large, seed, low))
+    assert set(training_subset(data, large, seed, low)) <= set(training_subset(data, large, seed, high))

@@ -122,6 +122,28 @@ def test_train_gan_with_another_penalty_is_new_work(desk) -> None:
     assert sorted(entry.step for entry in history) == [1, 2, 3, 4]
 
 
+def test_eval_gan_measures_audits_and_tags_the_version(desk) -> None:
+    run = succeed(desk, "eval_gan", generator="models:/nt-gan@champion")
+    folder = Path(desk.client.download_artifacts(run.info.run_id, "evaluation"))
+    report = json.loads((folder / "generator_evaluation.json").read_text())
+    found = report["distribution"]["all"]["kid"]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["value"] > found["floor"]["high"], "four steps make no ultrasound"
+    assert report["audit"]["verdict"] in ("passed", "undecided")
+    assert run.data.metrics["fidelity.all.kid"] == pytest.approx(found["value"])
+    assert {"fidelity.tstr_auc", "fidelity.synthetic.recall_normal", "audit.pixels.attack_auc"} <= set(run.data.metrics)
+    figures = {Path(item.path).name for item in desk.client.list_artifacts(run.info.run_id, "figures")}
+    assert {"texture.png", "closest_pairs_pixels.png", "distances_features.png"} <= figures
+    version = desk.client.get_model_version_by_alias("nt-gan", "champion")
+    assert version.tags["audit"] in ("pass", "undecided")
+    assert "conditioning_ignored" in version.tags["conditioning"], "four steps know no class"
+    # what eval_gan found is what stands between the version and an alias
+    refused = desk.run("promote", name="nt-gan", version=version.version, alias="staging")
+    assert refused.returncode != 0
+    assert "images show the class that was asked for" in refused.stdout + refused.stderr
+    assert "reused_from" in succeed(desk, "eval_gan", generator="models:/nt-gan@champion").data.tags
+
+
 def test_generate_synthetic_takes_an_undeclared_option(desk) -> None:
     out = desk.folder / "drawn"
     run = succeed(desk, "generate_synthetic", class_name="anomalous", per_class="5", out=str(out))

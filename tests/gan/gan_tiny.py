@@ -19,6 +19,8 @@ def tiny_config(**changes: object) -> GanConfig:
         "latent_dim": 8,
         "base_channels": 4,
         "critic_steps": 2,
+        "feature_critic": 0,
+        "auxiliary": 0,
         "penalty_every": 3,
         "ema_images": 40,
         "log_every": 5,
@@ -37,6 +39,13 @@ def tiny_data() -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def tiny_maps(images: torch.Tensor) -> list[torch.Tensor]:
+    """Stands for a frozen network: blurred pixels and their squares at two resolutions."""
+    coarse = torch.nn.functional.avg_pool2d(images, 8)
+    fine = torch.nn.functional.avg_pool2d(images, 4)
+    return [torch.cat([maps, maps.square()], dim=1) for maps in (fine, coarse)]
+
+
 def tiny_run(work_dir: Path, config: GanConfig, report=None, **options: object) -> TrainedGan:
     torch.set_num_threads(1)
     return train_gan(
@@ -46,6 +55,7 @@ def tiny_run(work_dir: Path, config: GanConfig, report=None, **options: object) 
         device="cpu",
         report=report or (lambda step, values: None),
         report_image=options.pop("report_image", lambda step, name, image: None),
+        feature_maps=tiny_maps,
         **options,
     )
 

@@ -21,14 +21,8 @@ from mlproject.checkpoint import latest_checkpoint
 from mlproject.config import load_config
 from mlproject.errors import UserError
 from mlproject.gan import losses
-from mlproject.gan.training import (
-    average_weights,
-    batch_indices,
-    ema_decay,
-    generator_steps,
-    supports_bf16,
-    train_gan,
-)
+from mlproject.gan.batches import batch_indices, mirror_some, rate_share, with_mismatched
+from mlproject.gan.training import average_weights, ema_decay, generator_steps, supports_bf16, train_gan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +56,38 @@ def test_batches_walk_through_all_images_once_an_epoch(n, batch, seed):
     walked = np.concatenate([batch_indices(seed, n, batch, turn) for turn in range(turns)])
     for epoch in range(3):
         assert sorted(walked[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+
+
+def test_the_learning_rate_falls_in_the_second_half():
+    assert [rate_share("linear", step, 100) for step in (1, 50, 75, 100)] == pytest.approx([1, 1, 0.55, 0.1])
+    assert rate_share("constant", 100, 100) == 1
+
+
+def test_half_of_the_images_are_mirrored():
+    images = torch.arange(400.0).view(100, 1, 1, 4)
+    found = mirror_some(images, torch.Generator().manual_seed(0))
+    mirrored = [not torch.equal(one, other) for one, other in zip(found, images, strict=True)]
+    assert 35 <= sum(mirrored) <= 65
+    for one, other, changed in zip(found, images, mirrored, strict=True):
+        assert torch.equal(one, other.flip(2) if changed else other)
+
+
+def test_mismatched_images_by_hand():
+    fake, real = torch.zeros(4, 1, 1, 1), torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1)
+    labels = torch.tensor([0, 0, 1, 0])
+    # the first two take the next real image of the other class, around the end
+    found = with_mismatched(fake, real, labels, 0.5)
+    assert found.flatten().tolist() == [3, 3, 0, 0]
+    # the only image of class 1 takes the next of class 0
+    assert with_mismatched(fake, real, torch.tensor([0, 1, 0, 0]), 0.5).flatten().tolist() == [2, 3, 0, 0]
+    assert with_mismatched(fake, real, torch.zeros(4, dtype=torch.long), 0.5).flatten().tolist() == [0, 0, 0, 0]
+    assert with_mismatched(fake, real, labels, 0) is fake
+
+
+def test_a_falling_rate_belongs_to_its_number_of_steps(tmp_path):
+    tiny_run(tmp_path, tiny_config(steps=4, schedule="linear"))
+    with pytest.raises(UserError, match="belongs to another run .*steps 4 -> 8"):
+        tiny_run(tmp_path, tiny_config(steps=8, schedule="linear"))
 
 
 def test_ema_by_hand():
@@ -118,12 +144,23 @@ def test_the_classes_come_apart(tmp_path):
     assert (anomalous[:, 0, :16].mean() - normal[:, 0, :16].mean()).item() > 0.5
 
 
+EVERYTHING = {
+    "feature_critic": 1,
+    "auxiliary": 0.5,
+    "mismatched": 0.25,
+    "mirror": True,
+    "schedule": "linear",
+    "augment": "translation",
+}
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("architecture", ["compact", "dcgan"])
+@pytest.mark.parametrize("architecture", ["compact", "dcgan", "compact with everything"])
 def test_stopped_runs_go_on_to_the_same_bits(tmp_path, architecture, precision):
     if precision == "bf16" and not supports_bf16(torch.device("cpu")):
         pytest.skip("this processor has no bfloat16")
-    config = tiny_config(architecture=architecture, precision=precision, steps=16, grid_every=6)
+    options = EVERYTHING if "everything" in architecture else {}
+    config = tiny_config(architecture=architecture.split()[0], precision=precision, steps=16, grid_every=6, **options)
     whole, parts = [], []
 
     def evaluate(step, generator):

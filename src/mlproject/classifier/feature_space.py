@@ -7,11 +7,13 @@ import numpy as np
 import torch
 
 from mlproject.classifier.inference import as_input, eval_mode
-from mlproject.classifier.network import build_classifier
+from mlproject.classifier.network import GreyEfficientNet, build_classifier
 from mlproject.config import ClassifierConfig
 from mlproject.errors import UserError
 
 _BATCH = 128
+# the last blocks at each side of the maps
+_MAP_BLOCKS = (1, 2, 4, 6)
 Features = Callable[[np.ndarray], np.ndarray]
 
 
@@ -25,10 +27,7 @@ def feature_space(name: str, config: ClassifierConfig, device: torch.device) -> 
         UserError: an unknown name, or weights that cannot be had.
     """
     if name == "lite0":
-        settings = dataclasses.replace(
-            config, backbone="tf_efficientnet_lite0", weights="packaged", stem_stride=2, input_size=0
-        )
-        module = build_classifier(settings).to(device).to(memory_format=torch.channels_last)
+        module = _lite0(config, device)
 
         def lite0(images: np.ndarray) -> np.ndarray:
             with eval_mode(module):
@@ -38,6 +37,34 @@ def feature_space(name: str, config: ClassifierConfig, device: torch.device) -> 
     if name == "inception":
         return _inception(device)
     raise UserError(f"fidelity.features: {name!r} is unknown; use lite0 or inception")
+
+
+def lite0_maps(config: ClassifierConfig, device: torch.device) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """The maps of EfficientNet-Lite0 at four depths (1/4, 1/8, 1/16 and 1/32 of the side), frozen.
+
+    Images float [n, 1, size, size] in [-1, 1]; gradients run through to the images.
+    """
+    module = _lite0(config, device).requires_grad_(False).eval()
+    network = module.network
+
+    def maps(images: torch.Tensor) -> list[torch.Tensor]:
+        found = []
+        images = module.prepare(images).contiguous(memory_format=torch.channels_last)
+        current = network.bn1(network.conv_stem(images))
+        for index, block in enumerate(network.blocks):
+            current = block(current)
+            if index in _MAP_BLOCKS:
+                found.append(current)
+        return found
+
+    return maps
+
+
+def _lite0(config: ClassifierConfig, device: torch.device) -> GreyEfficientNet:
+    settings = dataclasses.replace(
+        config, backbone="tf_efficientnet_lite0", weights="packaged", stem_stride=2, input_size=0
+    )
+    return build_classifier(settings).to(device).to(memory_format=torch.channels_last)
 
 
 def _inception(device: torch.device) -> Features:

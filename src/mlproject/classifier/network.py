@@ -53,19 +53,19 @@ class GreyEfficientNet(nn.Module):
         self.register_buffer("mean", torch.tensor(0.5))
         self.register_buffer("std", torch.tensor(0.5))
 
-    def _prepare(self, images: torch.Tensor) -> torch.Tensor:
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """[n, 1, h, w] in [-1, 1] to the size and normalisation of the backbone."""
         images = resize(images, self.settings.input_size)
         return ((images + 1) / 2 - self.mean) / self.std
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Pooled features [n, d] of float images [n, 1, h, w] in [-1, 1]."""
-        maps = self.network.forward_features(self._prepare(images))
+        maps = self.network.forward_features(self.prepare(images))
         return self.network.forward_head(maps, pre_logits=True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [n] of the anomalous class for float images [n, 1, h, w] in [-1, 1]."""
-        return self.network(self._prepare(images)).squeeze(1)
+        return self.network(self.prepare(images)).squeeze(1)
 
     def stages(self) -> list[list[nn.Module]]:
         """The network's parts from the head down to the stem, in the order in which they are unfrozen."""

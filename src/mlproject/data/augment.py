@@ -5,15 +5,20 @@ The usual list of a photo recipe, item by item, for grey ultrasound:
 - horizontal flip: kept. The fetus lies either way round.
 - vertical flip, rotation by 90 degrees or more: left out. Depth runs down the image: attenuation, shadow and
   enhancement lie below their cause, and speckle is longer across the beam than along it.
-- small shift, scale and rotation: kept, with mirrored borders. Scale stays within 8 %, because the thickness of the
-  translucency in pixels is what the label is about.
+- small shift, scale and rotation: kept, with mirrored borders. Scale stays within 8 % at every level, because the
+  thickness of the translucency in pixels is what the label is about.
 - brightness, contrast, gamma: kept. They are the machine's gain and grey map.
 - multiplicative noise: kept, mild and pixel by pixel, the nearest to speckle after log compression.
-- Gaussian noise, blur: in `seed` only and mild; blur widens thin bright lines, which are the translucency's walls.
+- Gaussian noise, blur: in `seed` and `strong` only and mild; blur widens thin bright lines, which are the
+  translucency's walls.
 - elastic deformation: in `seed` only and mild; a strong one bends the walls apart and with them the label.
-- coarse dropout: in `seed` only, one small patch, like a shadow; a patch over the translucency removes the label.
+- coarse dropout: in `seed` and `strong` only, one small patch, like a shadow; a patch over the translucency removes
+  the label.
 - hue, saturation, channel shuffling, RGB shift, grey conversion: left out. A grey image has no colour.
 - random crop with resizing: left out. It changes the scale at random.
+
+The levels light, medium and strong widen shift, turn, gain and noise, and touch more images; `seed` is light and the
+thesis's further items.
 """
 
 import functools
@@ -26,7 +31,14 @@ import albumentations as A
 import cv2
 import numpy as np
 
-PIPELINES = ("none", "light", "seed")
+PIPELINES = ("none", "light", "medium", "strong", "seed")
+# by level: shift as a share of the side, turn in degrees, brightness, contrast, gamma in percent, noise, and the
+# factor on how often each is applied
+_LEVELS = {
+    "light": (0.06, 8, 0.12, 0.15, (85, 118), 0.08, 1.0),
+    "medium": (0.10, 12, 0.20, 0.25, (75, 133), 0.15, 1.4),
+    "strong": (0.15, 18, 0.30, 0.35, (65, 150), 0.25, 1.8),
+}
 
 
 def pipeline(name: str) -> A.Compose:
@@ -39,28 +51,30 @@ def pipeline(name: str) -> A.Compose:
         raise ValueError(f"augment {name!r} is none of {', '.join(PIPELINES)}")
     transforms: list[A.BasicTransform] = []
     if name != "none":
+        shift, turn, brightness, contrast, gamma, noise, often = _LEVELS.get(name, _LEVELS["light"])
         transforms += [
             A.HorizontalFlip(p=0.5),
             A.Affine(
-                translate_percent={"x": (-0.06, 0.06), "y": (-0.06, 0.06)},
+                translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
                 scale=(0.92, 1.08),
-                rotate=(-8, 8),
+                rotate=(-turn, turn),
                 border_mode=cv2.BORDER_REFLECT_101,
-                p=0.5,
+                p=0.5 * often,
             ),
-            A.RandomBrightnessContrast(brightness_limit=0.12, contrast_limit=0.15, p=0.5),
-            A.RandomGamma(gamma_limit=(85, 118), p=0.3),
-            A.MultiplicativeNoise(multiplier=(0.92, 1.08), elementwise=True, p=0.2),
+            A.RandomBrightnessContrast(brightness_limit=brightness, contrast_limit=contrast, p=0.5 * often),
+            A.RandomGamma(gamma_limit=gamma, p=0.3 * often),
+            A.MultiplicativeNoise(multiplier=(1 - noise, 1 + noise), elementwise=True, p=0.2 * often),
         ]
+    if name in ("seed", "strong"):
+        transforms += [A.GaussNoise(std_range=(0.01, 0.03), p=0.2), A.GaussianBlur(blur_limit=(3, 3), p=0.1)]
     if name == "seed":
-        transforms += [
-            A.GaussNoise(std_range=(0.01, 0.03), p=0.2),
-            A.GaussianBlur(blur_limit=(3, 3), p=0.1),
-            A.ElasticTransform(alpha=8, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.1),
+        transforms.append(A.ElasticTransform(alpha=8, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.1))
+    if name in ("seed", "strong"):
+        transforms.append(
             A.CoarseDropout(
                 num_holes_range=(1, 1), hole_height_range=(0.08, 0.16), hole_width_range=(0.08, 0.16), fill=0, p=0.2
-            ),
-        ]
+            )
+        )
     return A.Compose(transforms)
 
 
@@ -75,7 +89,7 @@ def augment_batch(images: np.ndarray, name: str, seed: int) -> np.ndarray:
 
     Args:
         images: uint8 [n, height, width]; not changed.
-        name: none, light or seed.
+        name: one of `PIPELINES`.
         seed: of this batch, such as `seed_for(config.seed, "augment", step)`.
 
     Returns:

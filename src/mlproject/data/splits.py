@@ -86,11 +86,18 @@ def split_by_fold(labels: Mapping[str, int], folds: int, fold: int, repeat: int,
     return split
 
 
-def training_subset(dataset: DataSet, n: int, seed: int) -> list[str]:
+def training_subset(dataset: DataSet, n: int, seed: int, anomalous_share: float = 0.0) -> list[str]:
     """The first `n` training subjects of a seeded order that keeps the label shares; sorted by name.
 
     Subsets of one seed are nested: that of 50 subjects is part of that of 100, so that learning curves compare more
     data with less of the same. `n` = 0 takes all.
+
+    Args:
+        dataset: its train split is drawn from.
+        n: subjects before any is left out for `anomalous_share`.
+        seed: of the order.
+        anomalous_share: in [0, 1); above 0, anomalous subjects are left out until they are at most this share of what
+            remains, rounded to the nearest subject, at least one. These subsets are nested in `n` and in the share.
 
     Raises:
         UserError: more subjects than there are, or a single one, which cannot hold both classes.
@@ -98,13 +105,19 @@ def training_subset(dataset: DataSet, n: int, seed: int) -> list[str]:
     rows = dataset.rows("train")
     labels = subject_labels(rows["subject_id"].tolist(), rows["label"].tolist())
     if n == 0:
-        return sorted(labels)
-    if n < 2 or n > len(labels):
+        n = len(labels)
+    elif n < 2 or n > len(labels):
         raise UserError(
             f"subjects: {n} training subjects were asked for, data set {dataset.name} has {len(labels)}; take 0 for "
             f"all, or 2 to {len(labels)}"
         )
-    return sorted(stratified_order(labels, seed)[:n])
+    chosen = stratified_order(labels, seed)[:n]
+    if anomalous_share > 0:
+        normal = [subject for subject in chosen if labels[subject] == 0]
+        anomalous = [subject for subject in chosen if labels[subject] == 1]
+        kept = max(1, round(anomalous_share / (1 - anomalous_share) * len(normal)))
+        chosen = normal + anomalous[:kept]
+    return sorted(chosen)
 
 
 def stratified_order(labels: Mapping[str, int], seed: int) -> list[str]:

@@ -5,13 +5,19 @@ hold everything that is drawn, the latent vector first and then the noise planes
 numbers owns the image. A critic is `critic(images, labels) -> [n]`, unbounded.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.errors import UserError
 from mlproject.gan.classes import ClassHead
+
+if TYPE_CHECKING:
+    from mlproject.gan.feature_critic import FeatureCritic
 
 LEAK = 0.2
 
@@ -23,11 +29,12 @@ class ConditionalGenerator(nn.Module):
 
 
 class ConditionalCritic(nn.Module):
-    """What every critic may carry: a classifier of its own beside the score."""
+    """What every critic may carry beside its score of pixels: a classifier, a critic of features."""
 
     def __init__(self) -> None:
         super().__init__()
         self.classes: ClassHead | None = None
+        self.features: FeatureCritic | None = None
 
 
 def halvings(size: int) -> int:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenerator, halvings, label_planes
+from mlproject.gan.winograd import DoublingConv2d, HalvingConv2d
 
 
 class DcganGenerator(ConditionalGenerator):
@@ -26,7 +27,7 @@ class DcganGenerator(ConditionalGenerator):
         ]
         for before, after in itertools.pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),
+                DoublingConv2d(before, after),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
@@ -50,7 +51,7 @@ class DcganCritic(ConditionalCritic):
         layers: list[nn.Module] = [nn.Conv2d(1 + n_classes, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK, inplace=True)]
         for before, after in itertools.pairwise(widths):
             layers += [
-                nn.Conv2d(before, after, 4, 2, 1, bias=False),
+                HalvingConv2d(before, after),
                 nn.GroupNorm(math.gcd(8, after), after),
                 nn.LeakyReLU(LEAK, inplace=True),
             ]

@@ -27,7 +27,9 @@ from mlproject.data.images import grid
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
+from mlproject.gan.batches import as_float, batch_indices, mirror_some, rate_share, with_mismatched
 from mlproject.gan.conditional import ConditionalGenerator
+from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
 from mlproject.gan.networks import build_networks
 from mlproject.gan.run_state import RunState
 from mlproject.gan.sampling import Generator, to_grey_levels
@@ -36,11 +38,10 @@ from mlproject.runtime import seed_for, torch_generator
 # the average forgets as fast as a tenth of the images seen so far, until its own half-life is shorter
 EMA_RAMP_UP = 0.1
 GRID_COLUMNS = 8
-# where a falling learning rate ends, as a share of the configured one
-FINAL_RATE = 0.1
 # what an `evaluate` callable may return for the best generator, and not the last, to be kept: higher is better
 SELECTION = "gan.selection"
-# changing these does not change what a step computes, so a run may go on under other values
+# changing these does not change what a step computes, so a run may go on under other values; the first two do when
+# the learning rate falls towards the end
 _FREE_ON_RESUME = ("steps", "epochs", "grid_every", "checkpoint_every", "subjects")
 
 Report = Callable[[int, dict[str, float]], None]
@@ -79,6 +80,7 @@ def train_gan(
     report: Report,
     report_image: ReportImage,
     evaluate: Evaluate | None = None,
+    feature_maps: FeatureMaps | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedGan:
     """Train a generator on crops, resuming from `work_dir` when it holds a checkpoint of the same run.
@@ -92,6 +94,7 @@ def train_gan(
         report_image: receives the grid `samples` from fixed noise: rows of normal over anomalous from the same noise.
         evaluate: called with each grid; what it returns is reported. With a `gan.selection` among it, the averaged
             generator of the highest value is returned instead of the last one.
+        feature_maps: what the feature critic sees; needed when `config.feature_critic` is above 0.
         progress: called with (finished steps, all steps).
 
     Raises:
@@ -108,6 +111,10 @@ def train_gan(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(config.seed, "weights"))
         generator, critic = build_networks(config, size=size, n_classes=len(CLASS_NAMES))
+        if config.feature_critic > 0:
+            assert feature_maps is not None, "a feature critic needs feature maps"
+            sample = torch.from_numpy(images[:: max(1, len(images) // 256)]).to(device)
+            critic.features = FeatureCritic(feature_maps, as_float(sample), len(CLASS_NAMES))
     generator = generator.to(device).to(memory_format=torch.channels_last).train()
     critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
@@ -140,7 +147,7 @@ def train_gan(
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
-            real, real_labels = pixels[chosen].float().div_(127.5).sub_(1)[:, None], classes[chosen]
+            real, real_labels = as_float(pixels[chosen]), classes[chosen]
             if config.mirror:
                 real = mirror_some(real, draw)
             inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
@@ -153,6 +160,7 @@ def train_gan(
             with autocast():
                 real_scores, fake_scores = critic(real, real_labels), critic(fake, real_labels)
             loss = losses.critic_loss(real_scores, fake_scores) + config.drift * losses.drift_penalty(real_scores)
+            run.note("gan.wasserstein", step, real_scores.mean() - fake_scores.mean(), loss)
             # the lazy penalty: every k-th step with k times the weight
             if turn % config.penalty_every == 0:
                 weights = torch.rand(config.batch_size, generator=draw).to(device)
@@ -162,6 +170,20 @@ def train_gan(
                 run.note("gan.gradient_penalty", step, penalty, penalty)
                 run.note("gan.gradient_norm", step, norms.mean(), penalty)
                 loss = loss + config.penalty_every * config.lambda_gp * penalty
+            if critic.features is not None:
+                with torch.no_grad():
+                    real_maps, fake_maps = critic.features.maps(real), critic.features.maps(fake)
+                real_scores, fake_scores = (critic.features(maps, real_labels) for maps in (real_maps, fake_maps))
+                weights = torch.rand(config.batch_size, generator=draw).to(device)
+                norms = map_gradient_norms(critic.features, real_maps, fake_maps, real_labels, weights)
+                feature_loss = (
+                    losses.critic_loss(real_scores, fake_scores)
+                    + config.drift * losses.drift_penalty(real_scores)
+                    + config.lambda_gp * losses.gradient_penalty(norms)
+                )
+                run.note("gan.feature_wasserstein", step, real_scores.mean() - fake_scores.mean(), feature_loss)
+                run.note("gan.feature_gradient_norm", step, norms.mean(), feature_loss)
+                loss = loss + feature_loss
             if critic.classes is not None:
                 with autocast():
                     class_loss = F.cross_entropy(critic.classes(real), real_labels)
@@ -170,7 +192,6 @@ def train_gan(
             critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
             critic_optimizer.step()
-            run.note("gan.wasserstein", step, real_scores.mean() - fake_scores.mean(), loss)
             run.note("gan.critic_loss", step, loss, loss)
 
         # generator step, labels drawn with the share that the data has
@@ -183,6 +204,9 @@ def train_gan(
             fake = augment(generator(inputs, fake_labels), transformation)
             fake_scores = critic(fake, fake_labels)
         loss = losses.generator_loss(fake_scores)
+        if critic.features is not None:
+            fake_scores = critic.features(critic.features.maps(fake), fake_labels)
+            loss = loss + config.feature_critic * losses.generator_loss(fake_scores)
         if critic.classes is not None:
             with autocast():
                 class_loss = F.cross_entropy(critic.classes(fake), fake_labels)
@@ -225,53 +249,6 @@ def train_gan(
     return TrainedGan(average.cpu(), config, size, CLASS_NAMES, total)
 
 
-def rate_share(schedule: str, step: int, total: int) -> float:
-    """The learning rate at a step as a share of the configured one.
-
-    `constant` is 1 throughout; `linear` is 1 in the first half of the run and then falls to a tenth at its end.
-    """
-    if schedule == "constant":
-        return 1.0
-    return 1 - (1 - FINAL_RATE) * max(0.0, 2 * step / total - 1)
-
-
-def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [n, 1, height, width] mirrored left to right with probability one half."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
-
-
-def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float) -> Tensor:
-    """The first images of the synthetic batch replaced by real images of another class than asked for.
-
-    A critic that rates those low has to look at the class (Reed et al. 2016). Image i becomes a real image of the
-    batch whose label is not labels[i]; without any it stays. With share w the generator's optimum becomes
-    (p(x|y) - w p(x|other)) / (1 - w), which draws the classes a little more apart than they are.
-    """
-    count = round(share * len(fake))
-    if count == 0:
-        return fake
-    rows = torch.arange(len(fake), device=fake.device)
-    # the next image in the batch whose class differs, around the end
-    distance = (rows[None, :] - rows[:count, None]) % len(fake)
-    distance = torch.where(labels[None, :] != labels[:count, None], distance, len(fake))
-    nearest, source = distance.min(dim=1)
-    replaced = torch.where((nearest < len(fake))[:, None, None, None], real[source], fake[:count])
-    return torch.cat([replaced, fake[count:]])
-
-
-def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:
-    """Which images critic step `turn` sees, int64 [batch_size]: shuffled passes laid end to end, cut into batches."""
-    positions = np.arange(turn * batch_size, (turn + 1) * batch_size)
-    epochs, places = np.divmod(positions, n_images)
-    return np.array([_order(seed, n_images, int(epoch))[place] for epoch, place in zip(epochs, places, strict=True)])
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, n_images: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng(seed_for(seed, "order", epoch)).permutation(n_images)
-
-
 def ema_decay(half_life_images: float, batch_size: int, step: int) -> float:
     """The averaged generator's decay at a step: 0.5 to the power (batch / half-life), Karras et al. 2020.
 
@@ -307,7 +284,8 @@ def _grid_draw(seed: int, inputs_size: int) -> tuple[Tensor, Tensor]:
 
 
 def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype=np.int64)
+    # torch warns of arrays that it could not write to
+    images, labels = np.require(images, None, ["C", "W"]), np.require(labels, np.int64, ["C", "W"])
     assert images.dtype == np.uint8, images.dtype
     assert images.ndim == 3, images.shape
     if images.shape[1] != images.shape[2] or len(images) != len(labels):
@@ -323,7 +301,8 @@ def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _identity(config: GanConfig, images: np.ndarray, labels: np.ndarray, bf16: bool) -> dict[str, Any]:
     """What makes two runs the same run: settings that a step depends on, the data, the arithmetic."""
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_ON_RESUME}
+    free = _FREE_ON_RESUME if config.schedule == "constant" else _FREE_ON_RESUME[2:]
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
     content = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     return {**settings, "bf16": bf16, "images_sha256": content}
 

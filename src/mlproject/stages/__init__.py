@@ -7,6 +7,7 @@ from mlproject import tracking
 from mlproject.config import Configuration
 from mlproject.stages.classifier import eval_classifier, resolve_classifier, train_classifier
 from mlproject.stages.data import prepare_data, resolve_data
+from mlproject.stages.eval_gan import eval_gan
 from mlproject.stages.gan import generate_synthetic, resolve_generator, resolve_synthetic, train_gan
 
 
@@ -20,6 +21,7 @@ def entry_run(config: Configuration, stage: str) -> Iterator[tracking.Run]:
 __all__ = [
     "entry_run",
     "eval_classifier",
+    "eval_gan",
     "generate_synthetic",
     "prepare_data",
     "resolve_classifier",

@@ -10,9 +10,9 @@ from mlproject import registry, runtime
 from mlproject.classifier.inference import load_classifier, save_classifier
 from mlproject.classifier.training import train_classifier as train
 from mlproject.config import Configuration, EvaluationConfig
-from mlproject.data.crops import Crops, load_crops
+from mlproject.data.balance import balanced
+from mlproject.data.crops import Crops
 from mlproject.data.manifest import DataSet
-from mlproject.data.splits import training_subset
 from mlproject.errors import UserError
 from mlproject.evaluation import figures
 from mlproject.evaluation.curves import precision_recall_with_band, roc_with_band
@@ -22,7 +22,7 @@ from mlproject.evaluation.tables import comparison_text
 from mlproject.pipeline import stage_key, subjects_digest, work_folder
 from mlproject.progress import bar
 from mlproject.registry import ModelReference
-from mlproject.stages.common import data_identity, say
+from mlproject.stages.common import data_identity, decoded_crops, say, training_crops, used_subjects
 from mlproject.stages.gan import generator_of
 from mlproject.tracking import Run
 
@@ -38,7 +38,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
         pool: synthetic images, checked for leaks; None for mix=real.
     """
     settings = config.classifier
-    subjects = training_subset(dataset, settings.subjects, dataset.info["split"].get("seed", 0))
+    subjects = used_subjects(dataset, settings)
     key = stage_key(
         "train_classifier",
         classifier=dataclasses.asdict(settings),
@@ -49,13 +49,17 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
     )
     if config.run.reuse and (finished := run.reusable(key)):
         run.finish_as_reused(finished)
-        return registry.of_run(run.store, finished, NAME)
+        reference = registry.of_run(run.store, finished, NAME)
+        if config.run.aliases:
+            registry.update_mix_aliases(run.store, reference.version, settings.mix)
+        return reference
     device = runtime.resolve_device(config.run.device)
     runtime.set_threads(config.run.threads)
-    real = load_crops(dataset, "train", workers=config.run.workers)
-    real = real.select(np.isin(real.subjects, subjects))
-    validation = load_crops(dataset, "val", workers=config.run.workers)
-    synthetic = _first_per_class(load_crops(pool, "train"), settings.synthetic_per_class) if pool else None
+    workers = config.run.workers
+    real = training_crops(dataset, subjects, workers)
+    validation = decoded_crops(dataset, "val", workers)
+    synthetic = _first_per_class(decoded_crops(pool, "train", workers), settings.synthetic_per_class) if pool else None
+    used, synthetic, settings = balanced(real, synthetic, settings)
     tags = {
         "mix": settings.mix,
         "seed": str(settings.seed),
@@ -67,13 +71,13 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
     run.log_dataset(dataset, context="train")
     if pool is not None:
         run.log_dataset(pool, context="synthetic")
-    pools = {"real": len(real) if settings.mix != "synthetic" else 0, "synthetic": len(synthetic) if synthetic else 0}
+    pools = {"real": len(used) if settings.mix != "synthetic" else 0, "synthetic": len(synthetic) if synthetic else 0}
     images = " and ".join(f"{count} {kind}" for kind, count in pools.items() if count)
     say(f"train_classifier: mix={settings.mix}, {images} images, {settings.steps} steps on {device}")
     with work_folder(config.run.outputs, "train_classifier", key) as work, run.journal(work) as report:
         with bar(settings.steps, f"classifier ({settings.mix})", "step") as progress:
             trained = train(
-                real,
+                used,
                 synthetic,
                 validation,
                 settings,
@@ -84,7 +88,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
                 progress=lambda done: progress.update(done - progress.n),
             )
         metrics = measure(validation, trained.probabilities, config.evaluation)
-        shortcuts = _shortcuts(real, validation, config.evaluation)
+        shortcuts = shortcut_figures(real, validation, config.evaluation)
         log_evaluation(run, "val", validation, trained.probabilities, metrics, shortcuts, config.evaluation)
         folder = work / "classifier"
         save_classifier(
@@ -105,7 +109,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
             },
         )
         version = registry.register(run, folder, NAME, tags)
-    moved = registry.update_mix_aliases(run.store, version, settings.mix)
+    moved = registry.update_mix_aliases(run.store, version, settings.mix) if config.run.aliases else []
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
     say(comparison_text({settings.mix: metrics}, first="validation"))
     say(f"registered {reference}" + (f", alias {', '.join(moved)}" if moved else ""))
@@ -124,7 +128,8 @@ def measure(crops: Crops, probabilities: np.ndarray, settings: EvaluationConfig)
     return bootstrap_intervals(crops.labels, probabilities, crops.subjects, settings.threshold, *draws)
 
 
-def _shortcuts(train_crops: Crops, held_out: Crops, settings: EvaluationConfig) -> Metrics:
+def shortcut_figures(train_crops: Crops, held_out: Crops, settings: EvaluationConfig) -> Metrics:
+    """What is reached on held-out crops without anatomy, with intervals by subject."""
     return shortcut_baselines(train_crops, held_out, settings.seed, draws=settings.bootstrap, level=settings.level)
 
 
@@ -144,6 +149,15 @@ def log_evaluation(
     for name, found in named.items():
         values |= {name: found.value, f"{name}.ci_low": found.low, f"{name}.ci_high": found.high}
     run.log_metrics(values)
+    for name, png in evaluation_pictures(split, crops, probabilities, settings).items():
+        run.log_figure_png(f"{split}_{name}", png)
+    run.log_table(f"{split}_predictions", _prediction_rows(crops, probabilities, settings))
+
+
+def evaluation_pictures(
+    split: str, crops: Crops, probabilities: np.ndarray, settings: EvaluationConfig
+) -> dict[str, bytes]:
+    """Confusion matrix, ROC and precision-recall curves with bands, and score histogram as PNGs."""
     labels, subjects = crops.labels, crops.subjects
     bands = (labels, probabilities, subjects, settings.bootstrap, settings.level, settings.seed)
     pictures = {
@@ -154,17 +168,18 @@ def log_evaluation(
         ),
         "scores": figures.score_histogram_figure(labels, probabilities, settings.threshold),
     }
-    for name, figure in pictures.items():
-        run.log_figure_png(f"{split}_{name}", figures.figure_png(figure))
-    rows: dict[str, list[Any]] = {
+    return {name: figures.figure_png(figure) for name, figure in pictures.items()}
+
+
+def _prediction_rows(crops: Crops, probabilities: np.ndarray, settings: EvaluationConfig) -> dict[str, list[Any]]:
+    return {
         "image_path": crops.paths.tolist(),
-        "subject_id": subjects.tolist(),
+        "subject_id": crops.subjects.tolist(),
         "site": crops.sites.tolist(),
-        "label": labels.tolist(),
+        "label": crops.labels.tolist(),
         "probability": [round(float(value), 6) for value in probabilities],
         "decision": (probabilities >= settings.threshold).astype(int).tolist(),
     }
-    run.log_table(f"{split}_predictions", rows)
 
 
 def resolve_classifier(run: Run, config: Configuration, reference: str) -> ModelReference:
@@ -198,7 +213,7 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
     )
     if config.run.reuse and (finished := run.reusable(key)):
         run.finish_as_reused(finished)
-        return _logged_metrics(run.store.metrics_of(finished), "test")
+        return logged_metrics(run.store.metrics_of(finished), "test")
     runtime.set_threads(config.run.threads)
     run.begin_stage(
         key,
@@ -213,14 +228,17 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
     run.log_dataset(dataset, context="test")
     readings = len(run.store.find("eval_classifier", {"test_reading": dataset.digest})) + 1
     classifier = load_classifier(model.folder, model.digest, runtime.resolve_device(config.run.device))
-    test = load_crops(dataset, "test", workers=config.run.workers)
-    trained = load_crops(dataset, "train", workers=config.run.workers)
+    test = decoded_crops(dataset, "test", config.run.workers)
+    trained = decoded_crops(dataset, "train", config.run.workers)
     known = np.isin(test.sites, sorted(set(trained.sites.tolist())))
     probabilities = classifier.probabilities(test.images)
     metrics = measure(test.select(known), probabilities[known], settings)
-    shortcuts = _shortcuts(trained, test.select(known), settings)
+    shortcuts = shortcut_figures(trained, test.select(known), settings)
     log_evaluation(run, "test", test.select(known), probabilities[known], metrics, shortcuts, settings)
     run.log_metrics({"test.readings": float(readings)})
+    if not known.all():
+        unseen = test.select(~known)
+        run.log_table("test_unseen_site_predictions", _prediction_rows(unseen, probabilities[~known], settings))
     for site in sorted(set(test.sites[~known].tolist())):
         # a site that training never saw is a question of its own, not part of the headline
         at_site = test.sites == site
@@ -234,7 +252,7 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
     return metrics
 
 
-def _logged_metrics(values: Mapping[str, float], split: str) -> Metrics:
+def logged_metrics(values: Mapping[str, float], split: str) -> Metrics:
     """Intervals read back from a finished run's metrics."""
     names = [key.removeprefix(f"{split}.").removesuffix(".ci_low") for key in values if key.endswith(".ci_low")]
     return {

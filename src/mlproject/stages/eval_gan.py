@@ -144,7 +144,7 @@ def _reference_phantom(run: Run, config: Configuration, dataset: DataSet) -> Dat
         path="",
         seed=seed,
         n_train=settings.judge_subjects,
-        n_val=max(50, settings.judge_subjects // 8),
+        n_val=max(20, settings.judge_subjects // 8),
         n_test=settings.hold_out_subjects,
         n_unseen_site=0,
     )

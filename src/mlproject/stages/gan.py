@@ -5,24 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mlproject import registry, runtime
-from mlproject.config import Configuration
+from mlproject.classifier.feature_space import feature_space, lite0_maps
+from mlproject.config import ClassifierConfig, Configuration
 from mlproject.data.crops import load_crops
 from mlproject.data.manifest import DataSet
 from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
-from mlproject.data.splits import training_subset
 from mlproject.errors import UserError
 from mlproject.evaluation.figures import figure_png
 from mlproject.evaluation.grids import real_beside_synthetic_figure
-from mlproject.gan.sampling import load_generator, save_generator
+from mlproject.evaluation.quick_fidelity import quick_fidelity
+from mlproject.gan.sampling import Generator, load_generator, save_generator
 from mlproject.gan.synthesis import write_synthetic
-from mlproject.gan.training import generator_steps
+from mlproject.gan.training import SELECTION, Evaluate, generator_steps
 from mlproject.gan.training import train_gan as train
 from mlproject.pipeline import stage_key, subjects_digest, work_folder
 from mlproject.progress import bar
 from mlproject.registry import ModelReference
-from mlproject.stages.common import data_identity, describe_dataset, say
+from mlproject.stages.common import data_identity, describe_dataset, say, training_crops, used_subjects
 from mlproject.stages.data import dataset_of_run, resolve_data
 from mlproject.tracking import Run
 
@@ -41,20 +43,23 @@ def _provenance(dataset: DataSet, subjects: list[str]) -> dict[str, str]:
 
 def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReference:
     """Train and register a generator on the training split, or take the one that a finished run trained."""
-    subjects = training_subset(dataset, config.gan.subjects, dataset.info["split"].get("seed", 0))
+    subjects = used_subjects(dataset, config.gan)
     key = stage_key(
         "train_gan",
         gan=dataclasses.asdict(config.gan),
+        chosen_by=[config.fidelity.while_training, config.fidelity.features],
         data=data_identity(dataset),
         subjects=subjects_digest(subjects),
     )
     if config.run.reuse and (finished := run.reusable(key)):
         run.finish_as_reused(finished)
-        return registry.of_run(run.store, finished, NAME)
+        generator = registry.of_run(run.store, finished, NAME)
+        if config.run.aliases:
+            registry.ensure_champion(run.store, NAME, generator.version)
+        return generator
     device = runtime.resolve_device(config.run.device)
     runtime.set_threads(config.run.threads)
-    crops = load_crops(dataset, "train", workers=config.run.workers)
-    crops = crops.select(np.isin(crops.subjects, subjects))
+    crops = training_crops(dataset, subjects, config.run.workers)
     run.begin_stage(key, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
     run.log_dataset(dataset, context="train")
     total = generator_steps(config.gan, len(crops))
@@ -69,6 +74,8 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
                 device=device,
                 report=report,
                 report_image=run.report_image,
+                evaluate=_quick_evaluation(config, dataset, device),
+                feature_maps=lite0_maps(config.classifier, device) if config.gan.feature_critic > 0 else None,
                 progress=lambda done, _: progress.update(done - progress.n),
             )
         folder = work / "generator"
@@ -82,10 +89,11 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
                 "preprocessing": dataset.preprocessing,
             },
         )
-        version = registry.register(run, folder, NAME, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
-        generator = load_generator(folder)
+        tags = _provenance(dataset, subjects) | {"seed": str(config.gan.seed)}
+        version = registry.register(run, folder, NAME, tags, config.run.aliases)
+        drawing = load_generator(folder)
     labels = np.repeat([0, 1], _SHOWN_PER_CLASS)
-    drawn = generator.sample(labels, seed=0)
+    drawn = drawing.sample(labels, seed=0)
     shown = np.concatenate([np.flatnonzero(crops.labels == label)[:_SHOWN_PER_CLASS] for label in (0, 1)])
     figure = real_beside_synthetic_figure(crops.images[shown], crops.labels[shown], drawn, labels)
     run.log_figure_png("real_beside_synthetic", figure_png(figure))
@@ -94,8 +102,29 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
     return reference
 
 
+def _quick_evaluation(config: Configuration, dataset: DataSet, device: torch.device) -> Evaluate | None:
+    """What is measured at every sample grid, and chooses the step that is kept: on validation images."""
+    per_class = config.fidelity.while_training
+    if per_class == 0:
+        return None
+    features = feature_space(config.fidelity.features, config.classifier, device)
+    validation = load_crops(dataset, "val", workers=config.run.workers)
+    real = features(validation.images)
+    labels = np.repeat([0, 1], per_class)
+
+    def evaluate(_step: int, generator: Generator) -> dict[str, float]:
+        found = quick_fidelity(real, validation.labels, features(generator.sample(labels, seed=0)), labels)
+        return found | ({SELECTION: -found["quick.kid"]} if found else {})
+
+    return evaluate
+
+
 def resolve_generator(
-    run: Run, config: Configuration, reference: str, dataset: DataSet | None = None, subjects: int | None = None
+    run: Run,
+    config: Configuration,
+    reference: str,
+    dataset: DataSet | None = None,
+    beside: ClassifierConfig | None = None,
 ) -> ModelReference:
     """A verified generator.
 
@@ -103,7 +132,7 @@ def resolve_generator(
         reference: a folder or file, `runs:/<id>` or `models:/nt-gan@alias`; "" takes the newest one that was trained
             on the same data set, crop and training subjects.
         dataset: the data set it must fit; default: the one that `config.data` describes.
-        subjects: number of training subjects it must have seen; default: `config.gan.subjects`.
+        beside: the classifier whose training subjects it must have seen; default: those of `config.gan`.
 
     Raises:
         UserError: there is none (the message names the command that makes one), or it does not verify.
@@ -111,8 +140,7 @@ def resolve_generator(
     if reference:
         return registry.resolve(run.store, reference, NAME)
     dataset = dataset or resolve_data(run, config, "")
-    count = config.gan.subjects if subjects is None else subjects
-    seen = training_subset(dataset, count, dataset.info["split"].get("seed", 0))
+    seen = used_subjects(dataset, config.gan if beside is None else beside)
     found = run.store.find("train_gan", {"inputs_digest": _provenance(dataset, seen)["inputs_digest"]})
     if not found:
         raise UserError(
@@ -183,7 +211,7 @@ def resolve_synthetic(
         if pool.data_kind != "synthetic":
             raise UserError(f"synthetic: {reference} holds {pool.data_kind}, not synthetic images")
     else:
-        model = resolve_generator(run, config, generator, dataset, subjects=settings.subjects)
+        model = resolve_generator(run, config, generator, dataset, beside=settings)
         refuse_leak({"name": f"the images of {model}", "generator": model.meta}, dataset)
         synthesis = dataclasses.replace(config.synthesis, per_class=settings.synthetic_per_class, class_name="both")
         drawing = dataclasses.replace(config, synthesis=synthesis)

@@ -1,0 +1,64 @@
+"""What a step of training sees: which images, mirrored or not, under which label, at which learning rate."""
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlproject.runtime import seed_for
+
+# where a falling learning rate ends, as a share of the configured one
+FINAL_RATE = 0.1
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 [n, height, width] as float [n, 1, height, width] in [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)[:, None]
+
+
+def rate_share(schedule: str, step: int, total: int) -> float:
+    """The learning rate at a step as a share of the configured one.
+
+    `constant` is 1 throughout; `linear` is 1 in the first half of the run and then falls to a tenth at its end.
+    """
+    if schedule == "constant":
+        return 1.0
+    return 1 - (1 - FINAL_RATE) * max(0.0, 2 * step / total - 1)
+
+
+def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image [n, 1, height, width] mirrored left to right with probability one half."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float) -> Tensor:
+    """The first images of the synthetic batch replaced by real images of another class than asked for.
+
+    A critic that rates those low has to look at the class (Reed et al. 2016). Image i becomes a real image of the
+    batch whose label is not labels[i]; without any it stays. With share w the generator's optimum becomes
+    (p(x|y) - w p(x|other)) / (1 - w), which draws the classes a little more apart than they are.
+    """
+    count = round(share * len(fake))
+    if count == 0:
+        return fake
+    rows = torch.arange(len(fake), device=fake.device)
+    # the next image in the batch whose class differs, around the end
+    distance = (rows[None, :] - rows[:count, None]) % len(fake)
+    distance = torch.where(labels[None, :] != labels[:count, None], distance, len(fake))
+    nearest, source = distance.min(dim=1)
+    replaced = torch.where((nearest < len(fake))[:, None, None, None], real[source], fake[:count])
+    return torch.cat([replaced, fake[count:]])
+
+
+def batch_indices(seed: int, n_images: int, batch_size: int, turn: int) -> np.ndarray:
+    """Which images critic step `turn` sees, int64 [batch_size]: shuffled passes laid end to end, cut into batches."""
+    positions = np.arange(turn * batch_size, (turn + 1) * batch_size)
+    epochs, places = np.divmod(positions, n_images)
+    return np.array([_order(seed, n_images, int(epoch))[place] for epoch, place in zip(epochs, places, strict=True)])
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, n_images: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(seed_for(seed, "order", epoch)).permutation(n_images)

@@ -1,0 +1,89 @@
+"""Work in processes of their own, a few at a time: one that fails or is killed takes no other along."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_SECONDS_TO_END = 20.0
+
+
+def run_each(
+    target: Callable[..., None], jobs: Sequence[tuple[Any, ...]], workers: int, threads: int
+) -> Generator[tuple[int, int], None, None]:
+    """Call `target(*job)` for every job, each in a process of its own, at most `workers` at a time.
+
+    Args:
+        target: a function of a module; it hands its result on through a file.
+        jobs: arguments, which are pickled to the process.
+        threads: of torch and BLAS in each process, set before these libraries are imported.
+
+    Yields:
+        (index of the job, exit code) as they end; 0 is a good end, a negative code the signal that killed it.
+
+    When the caller leaves early, or is interrupted, the processes at work are terminated; when it is killed they end
+    by themselves.
+    """
+    # spawn: a forked copy of a process that has run torch may hang in its thread pools
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(range(len(jobs)))
+    running: dict[int, tuple[int, BaseProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                index = waiting.popleft()
+                process: BaseProcess = context.Process(target=_guarded, args=(target, jobs[index]))
+                with _threads(threads):
+                    process.start()
+                running[process.sentinel] = (index, process)
+            for sentinel in connection.wait(list(running)):
+                assert isinstance(sentinel, int)
+                index, ended = running.pop(sentinel)
+                ended.join()
+                yield index, ended.exitcode or 0
+    finally:
+        for _, left in running.values():
+            left.terminate()
+        for _, left in running.values():
+            left.join(_SECONDS_TO_END)
+            if left.is_alive():
+                left.kill()
+                left.join()
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The environment that a process starts with says how many threads its libraries may take."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _guarded(target: Callable[..., None], job: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        target(*job)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone: what it works on is resumed from its last checkpoint."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,172 @@
+"""Convolutions with nine products: the same numbers as PyTorch's own, and the same derivatives of any order."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlproject.gan import winograd
+from mlproject.gan.dcgan import DcganCritic
+from mlproject.gan.losses import gradient_norms, gradient_penalty
+from mlproject.gan.winograd import (
+    DoublingConv2d,
+    HalvingConv2d,
+    collect_kernels,
+    collect_pairs,
+    doubling_convolution,
+    expand_kernels,
+    expand_pairs,
+    expanded_kernels,
+    halving_convolution,
+    merge_outputs,
+    split_outputs,
+)
+
+SIDES = st.sampled_from([4, 8, 12])
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def halved(maps, weight):
+    return halving_convolution(maps, expanded_kernels(weight, maps.dtype))
+
+
+def doubled(maps, weight):
+    return doubling_convolution(maps, expanded_kernels(weight, maps.dtype))
+
+
+@given(count=st.integers(1, 3), before=st.integers(1, 5), after=st.integers(1, 5), height=SIDES, width=SIDES)
+@settings(max_examples=25, deadline=None)
+def test_both_convolutions_are_pytorchs(count, before, after, height, width):
+    maps, weight = drawn(count, before, height, width), drawn(after, before, 4, 4, seed=1)
+    assert torch.allclose(halved(maps, weight), F.conv2d(maps, weight, stride=2, padding=1), atol=1e-12)
+    maps = drawn(count, after, height, width)
+    expected = F.conv_transpose2d(maps, weight, stride=2, padding=1)
+    assert torch.allclose(doubled(maps, weight), expected, atol=1e-12)
+
+
+def test_a_kernel_of_ones_by_hand():
+    # one channel of ones, 4 by 4: a corner's kernel covers 3x3 of them, the rest is padding
+    outputs = halved(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
+    assert outputs.tolist() == [[[[9.0, 9.0], [9.0, 9.0]]]]
+    # one input of 1 is painted as the kernel; half of it falls outside: places 0..2 of the kernel's 1..3
+    kernel = torch.arange(16.0).view(1, 1, 4, 4)
+    painted = doubled(torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]), kernel)
+    assert painted[0, 0].tolist() == [[5.0, 6.0, 7.0, 0.0], [9.0, 10.0, 11.0, 0.0], [13.0, 14.0, 15.0, 0.0], [0.0] * 4]
+
+
+def test_first_and_second_derivatives():
+    maps, weight = drawn(1, 2, 4, 8).requires_grad_(), drawn(2, 2, 4, 4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(halved, (maps, weight))
+    assert torch.autograd.gradgradcheck(halved, (maps, weight))
+    maps = drawn(1, 2, 2, 4).requires_grad_()
+    assert torch.autograd.gradcheck(doubled, (maps, weight))
+    assert torch.autograd.gradgradcheck(doubled, (maps, weight))
+
+
+def test_each_adjoint_is_the_transforms():
+    """<A x, y> = <x, A' y> for the three transforms."""
+    maps, tiles = drawn(2, 3, 8, 4), drawn(9, 2 * 2 * 1, 12, seed=1)
+    left = (expand_pairs(maps) * tiles).sum()
+    assert left.item() == pytest.approx((maps * collect_pairs(tiles, 2, 8, 4)).sum().item())
+    products, outputs = drawn(9, 2 * 2 * 1, 3), drawn(2, 3, 4, 2, seed=1)
+    left = (merge_outputs(products, 2, 4, 2) * outputs).sum()
+    assert left.item() == pytest.approx((products * split_outputs(outputs)).sum().item())
+    weight, kernels = drawn(5, 3, 4, 4), drawn(9, 5, 12, seed=1)
+    left = (expand_kernels(weight, torch.float64) * kernels).sum()
+    assert left.item() == pytest.approx((weight * collect_kernels(kernels, torch.float64)).sum().item())
+
+
+def bfloat16():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("kind", [HalvingConv2d, DoublingConv2d])
+def test_bfloat16_costs_one_digit_of_its_own_precision_at_most(kind):
+    torch.manual_seed(0)
+    layer = kind(64, 64)
+    maps = torch.randn(2, 64, 8, 8).contiguous(memory_format=torch.channels_last)
+    exact = layer(maps)
+    with bfloat16():
+        rounded = layer(maps)
+    assert rounded.dtype == torch.bfloat16
+    assert layer._kept is not None, "this layer is wide enough"
+    # bfloat16 keeps 8 bits: 2^-9 = 0.002 for each rounding, of maps, kernels, products and their sums
+    assert ((rounded.float() - exact).norm() / exact.norm()).item() < 0.01
+
+
+def test_single_precision_and_narrow_layers_are_left_to_pytorch():
+    layer, narrow = HalvingConv2d(64, 64), HalvingConv2d(64, winograd.LEAST_CHANNELS - 1)
+    layer(torch.randn(1, 64, 4, 4))
+    with bfloat16():
+        narrow(torch.randn(1, 64, 4, 4))
+    assert layer._kept is None
+    assert narrow._kept is None
+
+
+def test_expanded_kernels_follow_the_weight():
+    torch.manual_seed(0)
+    layer = HalvingConv2d(64, 64)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    maps = torch.randn(2, 64, 4, 4)
+
+    def fresh():
+        other = HalvingConv2d(64, 64)
+        other.load_state_dict(layer.state_dict())
+        with bfloat16():
+            return other(maps)
+
+    with bfloat16(), torch.no_grad():
+        layer(maps)
+    for _ in range(2):
+        # kept without a derivative, they are made anew when one is asked for
+        with bfloat16():
+            first, second = layer(maps), layer(maps)
+        assert torch.equal(first, second)
+        assert torch.equal(first, fresh())
+        optimizer.zero_grad()
+        (first.float().square().sum() + second.float().sum()).backward()
+        assert layer.weight.grad is not None
+        optimizer.step()
+    layer.load_state_dict(HalvingConv2d(64, 64).state_dict())
+    twin = copy.deepcopy(layer)
+    with bfloat16():
+        assert torch.equal(layer(maps), fresh())
+        assert torch.equal(twin(maps), layer(maps))
+        with torch.inference_mode():
+            layer(maps)
+        layer.weight.requires_grad_(False)
+        changing = maps.clone().requires_grad_()
+        layer(changing).float().sum().backward()
+    assert changing.grad is not None
+    assert layer.weight.grad is not None
+
+
+def test_the_critics_penalty_and_its_gradient_agree_with_single_precision():
+    """Second derivatives through group norm and the nine products, against the plain network in fp32."""
+    torch.manual_seed(0)
+    critic = DcganCritic(32, 64, 2)
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            # the weights of the start are too small for the penalty's gradient to have any size
+            if parameter.dim() == 4:
+                parameter.mul_(4)
+    images, labels = torch.rand(4, 1, 32, 32) * 2 - 1, torch.tensor([0, 1, 0, 1])
+
+    def penalty_gradients(*, rounded):
+        critic.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
+            norms = gradient_norms(critic, images, labels)
+        gradient_penalty(norms).backward()
+        gradients = [parameter.grad.flatten() for parameter in critic.parameters() if parameter.grad is not None]
+        return norms.detach(), torch.cat(gradients)
+
+    norms, gradient = penalty_gradients(rounded=False)
+    rounded_norms, rounded_gradient = penalty_gradients(rounded=True)
+    assert torch.allclose(rounded_norms, norms, rtol=0.02)
+    assert F.cosine_similarity(rounded_gradient, gradient, dim=0).item() > 0.999

@@ -126,11 +126,11 @@ def test_eval_gan_measures_audits_and_tags_the_version(desk) -> None:
     run = succeed(desk, "eval_gan", generator="models:/nt-gan@champion")
     folder = Path(desk.client.download_artifacts(run.info.run_id, "evaluation"))
     report = json.loads((folder / "generator_evaluation.json").read_text())
-    found = report["distribution"]["all"]["kid"]
+    found = report["distribution"]["lite0"]["all"]["kid"]
     assert found["low"] <= found["value"] <= found["high"]
     assert found["value"] > found["floor"]["high"], "four steps make no ultrasound"
     assert report["audit"]["verdict"] in ("passed", "undecided")
-    assert run.data.metrics["fidelity.all.kid"] == pytest.approx(found["value"])
+    assert run.data.metrics["fidelity.lite0.all.kid"] == pytest.approx(found["value"])
     assert {"fidelity.tstr_auc", "fidelity.synthetic.recall_normal", "audit.pixels.attack_auc"} <= set(run.data.metrics)
     figures = {Path(item.path).name for item in desk.client.list_artifacts(run.info.run_id, "figures")}
     assert {"texture.png", "closest_pairs_pixels.png", "distances_features.png"} <= figures

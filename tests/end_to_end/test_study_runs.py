@@ -175,7 +175,7 @@ def test_killed_at_two_cells_at_a_time_and_started_again(finished, tmp_path) -> 
 
 def test_one_failing_fit_takes_no_other_along(finished, tmp_path) -> None:
     desk = Desk(tmp_path)
-    # 0.5 of 6 subjects cannot be kept apart from the test below: an unreadable set of weights fails every classifier
+    # weights that are not there fail every classifier, not the generator or its images
     printed = desk.run(
         "study", "--seeds", "1", "--subjects", "10", "--primary", "hybrid_0.5_add - real_augmented",
         "--classifier.weights", str(tmp_path / "none.safetensors"), code=2,

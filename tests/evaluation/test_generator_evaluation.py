@@ -57,7 +57,7 @@ def evaluated(synthetic, asked=None):
         "synthetic": Judged(asked, judge(synthetic)),
         "real": Judged(HOLD_OUT.labels, judge(HOLD_OUT)),
     }
-    return evaluate_images(sets, judged, 0.5, SETTINGS)
+    return evaluate_images(sets, judged, 0.5, SETTINGS, space="blocks", further_spaces={})
 
 
 def kinds(report):
@@ -71,11 +71,11 @@ def test_fresh_images_of_the_same_kind_raise_nothing():
     assert report["fidelity"]["judge_synthetic"]["auc"]["value"] > 0.95
     assert report["audit"]["verdict"] != "failed"
     for group in ("all", "normal", "anomalous"):
-        found = report["distribution"][group]["kid"]
+        found = report["distribution"]["blocks"][group]["kid"]
         assert found["low"] < max(2 * found["floor"]["high"], 0.05)
         assert found["n"] == {"all": 150, "normal": 75, "anomalous": 75}[group]
     for name in ("speckle_axial_ratio", "speckle_lateral_ratio"):
-        found = report["distribution"]["all"][name]
+        found = report["distribution"]["images"]["all"][name]
         assert found["value"] == pytest.approx(1, abs=0.05)
         assert found["floor"]["value"] == pytest.approx(1, abs=0.05)
     json.dumps(report, allow_nan=False)  # raises on what JSON does not have
@@ -123,15 +123,34 @@ def test_one_planted_copy_in_a_hundred_fails_the_audit():
 def test_blurred_images_lie_far_above_the_floor():
     images = (FRESH.images.astype(float) * 0.5 + 60).astype(np.uint8)
     report = evaluated(Sample(images, features(images), FRESH.labels, FRESH.subjects))
-    for name in ("kid", "grey_histogram_distance", "radial_spectrum_distance_db"):
-        found = report["distribution"]["all"][name]
+    for space, name in (
+        ("blocks", "kid"),
+        ("images", "grey_histogram_distance"),
+        ("images", "radial_spectrum_distance_db"),
+    ):
+        found = report["distribution"][space]["all"][name]
         assert found["low"] > found["floor"]["high"], name
 
 
 def test_too_few_images_are_said_not_guessed():
     report = evaluated(FRESH.select(np.arange(60)))
-    assert "120 real and 30 synthetic images; at least 50" in report["distribution"]["normal"]["KID"]["refused"]
-    assert "value" in report["distribution"]["all"]["kid"]
-    text = report_text(report["distribution"])
+    assert (
+        "120 real and 30 synthetic images; at least 50" in report["distribution"]["blocks"]["normal"]["KID"]["refused"]
+    )
+    assert "value" in report["distribution"]["blocks"]["all"]["kid"]
+    text = report_text(report["distribution"]["blocks"])
     assert "too few images" in text
     assert "pixels, anomalous" in audit_text(report["audit"])
+
+
+def test_a_further_feature_space_stands_beside():
+    sets = {"train": TRAIN, "hold_out": HOLD_OUT, "pool": HOLD_OUT, "synthetic": FRESH}
+    judged = {
+        name: Judged(sets[key].labels, judge(sets[key]))
+        for name, key in (("synthetic", "synthetic"), ("real", "hold_out"))
+    }
+    other = {name: sample.features[:, ::2] for name, sample in sets.items()}
+    report = evaluate_images(sets, judged, 0.5, SETTINGS, space="blocks", further_spaces={"half": other})
+    assert list(report["distribution"]) == ["blocks", "half", "images"]
+    both = [report["distribution"][space]["all"]["kid"]["value"] for space in ("blocks", "half")]
+    assert both[0] != both[1]

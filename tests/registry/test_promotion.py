@@ -130,10 +130,10 @@ def test_a_version_that_fails_a_gate_is_refused_with_the_gate_and_its_figure(sto
 def test_a_generator_needs_its_audit_and_its_conditioning(store, registered):
     with pytest.raises(UserError, match=r"privacy audit \(audit is missing, .*conditioning is missing"):
         promotion.promote(store, GENERATOR, number(registered(GENERATOR)), "approved")
-    ignored = number(registered(GENERATOR, audit="pass", conditioning="ignored"))
+    ignored = number(registered(GENERATOR, audit="pass", conditioning="ignored", diversity="ok"))
     with pytest.raises(UserError, match="conditioning is ignored, expected ok"):
         promotion.promote(store, GENERATOR, ignored, "approved")
-    audited = number(registered(GENERATOR, audit="pass", conditioning="ok"))
+    audited = number(registered(GENERATOR, audit="pass", conditioning="ok", diversity="ok"))
     promotion.promote(store, GENERATOR, audited, "approved")
 
 

@@ -8,7 +8,18 @@ import numpy as np
 
 from mlproject.evaluation.audit import audit
 from mlproject.evaluation.fidelity import class_fidelity, conditioning_alarms, diversity, diversity_alarms
-from mlproject.evaluation.generator_report import GROUPS, Sample, Settings, generator_report
+from mlproject.evaluation.generator_report import (
+    FEATURE_FIGURES,
+    GROUPS,
+    IMAGE_FIGURES,
+    IMAGES,
+    Figure,
+    Sample,
+    Settings,
+    generator_report,
+)
+
+_COMPARED = ("hold_out", "synthetic", "pool")
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,13 @@ class Judged:
 
 
 def evaluate_images(
-    sets: Mapping[str, Sample], judged: Mapping[str, Judged], threshold: float, settings: Settings
+    sets: Mapping[str, Sample],
+    judged: Mapping[str, Judged],
+    threshold: float,
+    settings: Settings,
+    *,
+    space: str,
+    further_spaces: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
     """Evaluate synthetic images against real ones.
 
@@ -30,9 +47,11 @@ def evaluate_images(
         judged: `synthetic` and `real` images in the eyes of a judge that was trained on neither.
         threshold: of the judge's probabilities.
         settings: of intervals and floors.
+        space: name of the feature space that the sets carry.
+        further_spaces: {name: {set: features [n, d]}} of `hold_out`, `pool` and `synthetic`, for the distances alone.
 
     Returns:
-        {"fidelity", "alarms", "distribution", "audit"}, ready for JSON.
+        {"fidelity", "alarms", "distribution" by space (and "images"), "audit"}, ready for JSON.
 
     Raises:
         UserError: too few images for class fidelity, diversity or the audit.
@@ -55,10 +74,19 @@ def evaluate_images(
             "recall": {label: vars(interval) for label, interval in value.recall.items()},
             "counts": value.counts,
         }
+    seen = {space: {kind: sets[kind].features for kind in _COMPARED}, **further_spaces}
+
+    def distances(features: Mapping[str, np.ndarray], figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+        real, synthetic, pool = (sets[kind].seen_as(features[kind]) for kind in _COMPARED)
+        return generator_report(real, synthetic, pool, settings, figures)
+
     return {
         "fidelity": fidelity,
         "alarms": [vars(alarm) for alarm in alarms],
-        "distribution": generator_report(sets["hold_out"], sets["synthetic"], sets["pool"], settings),
+        "distribution": {
+            **{name: distances(features, FEATURE_FIGURES) for name, features in seen.items()},
+            IMAGES: distances(seen[space], IMAGE_FIGURES),
+        },
         "audit": audit(
             sets["train"],
             sets["hold_out"],

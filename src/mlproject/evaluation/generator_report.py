@@ -28,7 +28,10 @@ GROUPS = ("all", "normal", "anomalous")
 
 @dataclass(frozen=True)
 class Sample:
-    """Images of one kind: uint8 [n, size, size], features [n, d], labels [n], subjects [n] (synthetic: one each)."""
+    """Images of one kind: uint8 [n, size, size], features [n, d], labels [n], subjects [n] (synthetic: one each).
+
+    `features` are those of the primary feature space.
+    """
 
     images: np.ndarray
     features: np.ndarray
@@ -41,6 +44,10 @@ class Sample:
     def select(self, rows: np.ndarray) -> "Sample":
         """The rows of a mask or an index array."""
         return Sample(self.images[rows], self.features[rows], self.labels[rows], self.subjects[rows])
+
+    def seen_as(self, features: np.ndarray) -> "Sample":
+        """The same images with the features of another space."""
+        return Sample(self.images, features, self.labels, self.subjects)
 
     def of_class(self, group: str) -> "Sample":
         """The images of `normal` or `anomalous`; `all` of them."""
@@ -115,14 +122,16 @@ def _speckle(real: Sample, synthetic: Sample, settings: Settings) -> dict[str, I
     return ratios
 
 
-FIGURES: dict[str, Figure] = {
+# of features: taken in every feature space
+FEATURE_FIGURES: dict[str, Figure] = {
     "KID": _kid,
     "Fréchet distance": _frechet,
     "precision to coverage": _neighbourhoods,
     "real or synthetic": _told_apart,
-    "grey levels": _grey,
-    "speckle": _speckle,
 }
+# of pixels
+IMAGE_FIGURES: dict[str, Figure] = {"grey levels": _grey, "speckle": _speckle}
+IMAGES = "images"  # stands for a feature space where pixels are measured
 
 
 def with_floor(
@@ -166,7 +175,7 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def generator_report(
-    real: Sample, synthetic: Sample, pool: Sample, settings: Settings, figures: Mapping[str, Figure] = FIGURES
+    real: Sample, synthetic: Sample, pool: Sample, settings: Settings, figures: Mapping[str, Figure]
 ) -> dict[str, dict[str, Any]]:
     """Every figure for all images and for each class: {group: {name: as `with_floor`, or {"refused": why}}}."""
     report: dict[str, dict[str, Any]] = {}

@@ -185,8 +185,10 @@ def train_gan(
                 run.note("gan.feature_gradient_norm", step, norms.mean(), feature_loss)
                 loss = loss + feature_loss
             if critic.classes is not None:
+                # moved about and mirrored: it would soon know the training images by heart and have nothing to say
+                moved = draw_augmentation("translation", config.batch_size, size, draw, device)
                 with autocast():
-                    class_loss = F.cross_entropy(critic.classes(real), real_labels)
+                    class_loss = F.cross_entropy(critic.classes(augment(mirror_some(real, draw), moved)), real_labels)
                 run.note("gan.class_loss", step, class_loss, class_loss)
                 loss = loss + class_loss
             critic_optimizer.zero_grad(set_to_none=True)
@@ -208,8 +210,9 @@ def train_gan(
             fake_scores = critic.features(critic.features.maps(fake), fake_labels)
             loss = loss + config.feature_critic * losses.generator_loss(fake_scores)
         if critic.classes is not None:
+            moved = draw_augmentation("translation", config.batch_size, size, draw, device)
             with autocast():
-                class_loss = F.cross_entropy(critic.classes(fake), fake_labels)
+                class_loss = F.cross_entropy(critic.classes(augment(fake, moved)), fake_labels)
             run.note("gan.generator_class_loss", step, class_loss, class_loss)
             loss = loss + config.auxiliary * class_loss
         generator_optimizer.zero_grad(set_to_none=True)

@@ -122,7 +122,17 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
         "data_kind": dataset.data_kind,
         "features": settings.features,
         "real_images": _described(real),
-        **evaluate_images(sets, judged, evaluation.threshold, options),
+        **evaluate_images(
+            sets,
+            judged,
+            evaluation.threshold,
+            options,
+            space=settings.features,
+            further_spaces={
+                # a space that no generator was trained against: the default one's critic sees maps of lite0
+                "judge": {name: classes.features(sample.images) for name, sample in sets.items() if name != "train"}
+            },
+        ),
     }
     report["fidelity"] |= _train_on_synthetic(run, config, key, synthetic, real, device)
     _log(run, config, report, sets)
@@ -219,11 +229,15 @@ def _train_on_synthetic(
 
 def _log(run: Run, config: Configuration, report: dict[str, Any], sets: dict[str, Sample]) -> None:
     values: dict[str, float] = {}
-    for group, figures in report["distribution"].items():
-        for name, found in figures.items():
-            if "refused" in found:
-                continue
-            prefix = f"fidelity.{group}.{name}"
+    figures = {
+        f"{space}.{group}.{name}": found
+        for space, groups in report["distribution"].items()
+        for group, row in groups.items()
+        for name, found in row.items()
+    }
+    for name, found in figures.items():
+        if "refused" not in found:
+            prefix = f"fidelity.{name}"
             bounds = {f"{prefix}.ci_low": found["low"], f"{prefix}.ci_high": found["high"]}
             values |= {prefix: found["value"], f"{prefix}.floor": found["floor"]["value"]}
             values |= {key: bound for key, bound in bounds.items() if bound is not None}
@@ -275,8 +289,9 @@ def _tag_version(run: Run, generator: ModelReference, report: dict[str, Any]) ->
 
 def _text(report: dict[str, Any]) -> str:
     """The whole report as a page of text."""
-    lines = [f"\nfigures in the feature space {report['features']}, behind each the same figure of real against real"]
-    lines.append(report_text(report["distribution"]))
+    lines = []
+    for space, groups in report["distribution"].items():
+        lines += [f"\n{space}: in brackets behind a figure, the same figure of real against real", report_text(groups)]
     for kind in ("synthetic", "real"):
         judged = report["fidelity"][f"judge_{kind}"]
         recalls = ", ".join(f"recall {name} {_told(found)}" for name, found in judged["recall"].items())

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from gan_tiny import tiny_config, tiny_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -170,3 +171,21 @@ def test_the_critics_penalty_and_its_gradient_agree_with_single_precision():
     rounded_norms, rounded_gradient = penalty_gradients(rounded=True)
     assert torch.allclose(rounded_norms, norms, rtol=0.02)
     assert F.cosine_similarity(rounded_gradient, gradient, dim=0).item() > 0.999
+
+
+def test_a_run_with_nine_products_goes_on_to_the_same_bits(tmp_path):
+    # wide enough for both networks to take them: 64 to 128 channels in the critic and back in the generator
+    def trained(folder, steps):
+        config = tiny_config(
+            architecture="dcgan",
+            base_channels=64,
+            precision="bf16",
+            steps=steps,
+            schedule="constant",
+            checkpoint_every=2,
+        )
+        return tiny_run(tmp_path / folder, config).generator.state_dict()
+
+    trained("stopped", 2)
+    at_once, resumed = trained("at once", 4), trained("stopped", 4)
+    assert all(torch.equal(at_once[name], resumed[name]) for name in at_once)

@@ -77,8 +77,8 @@ class _Head(nn.Module):
     def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
         maps = torch.cat([maps, label_planes(labels, self.n_classes, maps)], dim=1)
         maps = F.leaky_relu(self.second(F.leaky_relu(self.first(maps), LEAK)), LEAK)
-        pooled = (maps.mean(dim=(2, 3)) * self.projection(labels)).sum(dim=1)
-        return self.score(maps).mean(dim=(1, 2, 3)) + pooled
+        pooled = (maps.float().mean(dim=(2, 3)) * self.projection(labels)).sum(dim=1)
+        return self.score(maps).float().mean(dim=(1, 2, 3)) + pooled
 
 
 def map_gradient_norms(

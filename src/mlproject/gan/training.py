@@ -173,16 +173,18 @@ def train_gan(
             if critic.features is not None:
                 with torch.no_grad():
                     real_maps, fake_maps = critic.features.maps(real), critic.features.maps(fake)
-                real_scores, fake_scores = (critic.features(maps, real_labels) for maps in (real_maps, fake_maps))
-                weights = torch.rand(config.batch_size, generator=draw).to(device)
-                norms = map_gradient_norms(critic.features, real_maps, fake_maps, real_labels, weights)
-                feature_loss = (
-                    losses.critic_loss(real_scores, fake_scores)
-                    + config.drift * losses.drift_penalty(real_scores)
-                    + config.lambda_gp * losses.gradient_penalty(norms)
-                )
+                with autocast():
+                    real_scores, fake_scores = (critic.features(maps, real_labels) for maps in (real_maps, fake_maps))
+                feature_loss = losses.critic_loss(real_scores, fake_scores)
+                feature_loss = feature_loss + config.drift * losses.drift_penalty(real_scores)
+                if turn % config.penalty_every == 0:
+                    weights = torch.rand(config.batch_size, generator=draw).to(device)
+                    with autocast():
+                        norms = map_gradient_norms(critic.features, real_maps, fake_maps, real_labels, weights)
+                    run.note("gan.feature_gradient_norm", step, norms.mean(), norms.mean())
+                    penalty = losses.gradient_penalty(norms)
+                    feature_loss = feature_loss + config.penalty_every * config.lambda_gp * penalty
                 run.note("gan.feature_wasserstein", step, real_scores.mean() - fake_scores.mean(), feature_loss)
-                run.note("gan.feature_gradient_norm", step, norms.mean(), feature_loss)
                 loss = loss + feature_loss
             if critic.classes is not None:
                 # moved about and mirrored: it would soon know the training images by heart and have nothing to say
@@ -207,7 +209,9 @@ def train_gan(
             fake_scores = critic(fake, fake_labels)
         loss = losses.generator_loss(fake_scores)
         if critic.features is not None:
-            fake_scores = critic.features(critic.features.maps(fake), fake_labels)
+            fake_maps = critic.features.maps(fake)
+            with autocast():
+                fake_scores = critic.features(fake_maps, fake_labels)
             loss = loss + config.feature_critic * losses.generator_loss(fake_scores)
         if critic.classes is not None:
             moved = draw_augmentation("translation", config.batch_size, size, draw, device)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mlproject import runtime
+from mlproject.classifier.feature_space import lite0_maps
 from mlproject.classifier.inference import predict_logits
 from mlproject.classifier.training import train_classifier
 from mlproject.config import Configuration
@@ -93,6 +94,7 @@ def probe_process(config: Configuration, out: str, asked: float) -> None:
         train_gan(
             training.images, training.labels, dataclasses.replace(gan, checkpoint_every=10**6),
             work_dir=Path(work) / "gan", progress=generator, **silent,
+            feature_maps=lite0_maps(config.classifier, device) if gan.feature_critic > 0 else None,
         )  # fmt: skip
         trained = train_classifier(
             training, None, _noise(8, config.data.size), settings,

@@ -31,7 +31,7 @@ train-gan: $(READY) ## train the generator (configs/default.yaml)
 train-classifier: $(READY) ## train a classifier on hybrid data
 	@$(MLFLOW_RUN) -e train_classifier -P mix=hybrid
 
-study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 70 minutes)
+study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 75 minutes)
 	@$(MLFLOW_RUN) -e study
 	@echo "look at the runs:  make ui"
 

@@ -19,7 +19,7 @@ def test_mean_and_interval_by_hand():
 
 
 def test_the_table_has_a_row_for_each_variant():
-    fit = {column: 1.0 for column in COLUMNS}
+    fit = dict.fromkeys(COLUMNS, 1.0)
     lines = table({"default": [fit, fit], "other": [fit]}).splitlines()
     assert len(lines) == 4
     assert all(line.count("|") == len(COLUMNS) + 3 for line in lines)

@@ -11,7 +11,7 @@ from mlproject.classifier.feature_space import feature_space
 from mlproject.classifier.inference import predict_logits, sigmoid
 from mlproject.classifier.training import train_classifier as train
 from mlproject.config import Configuration
-from mlproject.data.crops import Crops, load_crops
+from mlproject.data.crops import Crops
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.evaluation.audit import audit_text
@@ -28,25 +28,13 @@ from mlproject.pipeline import stage_key, work_folder
 from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import data_identity, say
-from mlproject.stages.data import resolve_data
 from mlproject.stages.judge import judge
+from mlproject.stages.real_images import RealImages, as_crops, real_images, reference_phantom
 from mlproject.tracking import Run
 
 FOLDER, REPORT = "evaluation", "generator_evaluation.json"
 _SHOWN_PER_CLASS = 16
 _AUDIT_TAG = {"passed": "pass", "failed": "fail", "undecided": "undecided"}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Real:
-    """The real images of an evaluation, by what they are for. Test is in none of them."""
-
-    train: Crops  # what the generator saw
-    hold_out: Crops  # other subjects: what its images are compared with
-    judge_train: Crops
-    judge_choice: Crops
-    pool: Crops  # for figures between real sets
-    source: DataSet  # of all but `train`
 
 
 def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset: DataSet) -> dict[str, Any]:
@@ -70,7 +58,7 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
             f"{generator} was trained on data {generator.meta['data_digest'][:12]}, not on {dataset.name} "
             f"{dataset.digest[:12]} as it is cut here; name its data set with --data"
         )
-    source = _reference_phantom(run, config, dataset) if dataset.data_kind == "phantom_not_clinical" else dataset
+    source = reference_phantom(run, config, dataset) if dataset.data_kind == "phantom_not_clinical" else dataset
     key = stage_key(
         "eval_gan",
         fidelity=dataclasses.asdict(config.fidelity),
@@ -90,14 +78,14 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
     provenance = {"generator_digest": generator.digest, "data_digest": dataset.digest, "data_kind": dataset.data_kind}
     run.begin_stage(key, provenance)
     run.log_dataset(dataset, context="train")
-    real = _real_images(dataset, source, generator.meta["train_subjects"], config)
+    real = real_images(dataset, source, generator.meta["train_subjects"], config)
     device = runtime.resolve_device(config.run.device)
     classes = judge(run, config, source, real.judge_train, real.judge_choice)
     settings = config.fidelity
     say(f"eval_gan: {generator}, {settings.per_class} synthetic images of each class, {len(real.hold_out)} real ones")
     labels = np.repeat([0, 1], settings.per_class)
     drawn = load_generator(generator.folder, generator.digest).sample(labels, settings.seed)
-    synthetic = _as_crops(drawn, labels)
+    synthetic = as_crops(drawn, labels)
     features = feature_space(settings.features, config.classifier, device)
     sets = {
         name: Sample(crops.images, features(crops.images), crops.labels, crops.subjects)
@@ -121,7 +109,7 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
         "generator": {"sha256": generator.digest, "version": generator.version, "name": generator.name},
         "data_kind": dataset.data_kind,
         "features": settings.features,
-        "real_images": _described(real),
+        "real_images": real.described(),
         **evaluate_images(
             sets,
             judged,
@@ -141,61 +129,8 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
     return report
 
 
-def _reference_phantom(run: Run, config: Configuration, dataset: DataSet) -> DataSet:
-    """A phantom of other subjects, cut as `dataset` is: for the judge, its choice of a step, and as hold-out."""
-    settings = config.fidelity
-    own_seed = int(dataset.info["split"].get("seed", config.data.seed))
-    # a seed that the data set itself cannot have: its subjects would be the generator's
-    seed = settings.reference_seed + (settings.reference_seed == own_seed)
-    data = dataclasses.replace(
-        config.data,
-        **{name: dataset.preprocessing[name] for name in ("crop", "window_px", "size", "clahe_clip", "clahe_tiles")},
-        source="phantom",
-        path="",
-        seed=seed,
-        n_train=settings.judge_subjects,
-        n_val=max(20, settings.judge_subjects // 8),
-        n_test=settings.hold_out_subjects,
-        n_unseen_site=0,
-    )
-    return resolve_data(run, dataclasses.replace(config, data=data), "")
-
-
-def _real_images(dataset: DataSet, source: DataSet, train_subjects: list[str], config: Configuration) -> _Real:
-    workers = config.run.workers
-    train_crops = load_crops(dataset, "train", workers=workers)
-    train_crops = train_crops.select(np.isin(train_crops.subjects, train_subjects))
-    if source is dataset:
-        validation = load_crops(dataset, "val", workers=workers)
-        pool = _joined(train_crops, validation)
-        return _Real(train_crops, validation, validation, train_crops, pool, source)
-    parts = {split: load_crops(source, split, workers=workers) for split in ("train", "val", "test")}
-    pool = _joined(parts["train"], parts["test"])
-    return _Real(train_crops, parts["test"], parts["train"], parts["val"], pool, source)
-
-
-def _joined(first: Crops, second: Crops) -> Crops:
-    names = [field.name for field in dataclasses.fields(Crops)]
-    return Crops(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
-
-
-def _as_crops(images: np.ndarray, labels: np.ndarray) -> Crops:
-    names = np.array([f"synthetic-{index}" for index in range(len(images))])
-    boxes = np.full((len(images), 4), np.nan, dtype=np.float32)
-    return Crops(images, labels, names, names, np.full(len(images), ""), boxes)
-
-
-def _described(real: _Real) -> dict[str, Any]:
-    counts = {
-        name: {"images": len(crops), "subjects": len(set(crops.subjects.tolist()))}
-        for name, crops in vars(real).items()
-        if isinstance(crops, Crops)
-    }
-    return {"counts": counts, "source": real.source.name, "source_digest": real.source.digest}
-
-
 def _train_on_synthetic(
-    run: Run, config: Configuration, key: str, synthetic: Crops, real: _Real, device: Any
+    run: Run, config: Configuration, key: str, synthetic: Crops, real: RealImages, device: Any
 ) -> dict[str, Any]:
     """Train on synthetic images alone, choose the step on the generator's own training images, test on the hold-out."""
     settings = dataclasses.replace(config.classifier, mix="synthetic", seed=config.fidelity.seed)

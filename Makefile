@@ -9,7 +9,7 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 MLFLOW_RUN := $(RUN) MLFLOW_TRACKING_URI=$(STORE) mlflow run . --env-manager local --experiment-name nt-synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow train-gan train-classifier study compare verify-models release bench ui lint clean
+.PHONY: help setup demo test test-slow train-gan train-classifier study tune compare verify-models release bench ui lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ train-classifier: $(READY) ## train a classifier on hybrid data
 
 study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 75 minutes)
 	@$(MLFLOW_RUN) -e study
+	@echo "look at the runs:  make ui"
+
+tune: $(READY) ## search lambda_gp and the synthetic fraction, confirm on fresh seeds (about 25 minutes)
+	@$(MLFLOW_RUN) -e tune
 	@echo "look at the runs:  make ui"
 
 compare: $(READY) ## arms and contrasts of the newest study, or every evaluated classifier

@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from gan_rows import random_images
 from sizes import Sizes
 from stores import StoredRun
 from timing import Row
 
+from mlproject.classifier.feature_space import lite0_maps
 from mlproject.config import load_config
 from mlproject.gan.training import train_gan
 
@@ -58,6 +60,7 @@ def tracking_overhead(sizes: Sizes, stored: StoredRun, folder: Path) -> Row:
             device="cpu",
             report=both_ways,
             report_image=lambda step, name, image: None,
+            feature_maps=lite0_maps(load_config().classifier, torch.device("cpu")),
             progress=progress,
         )
         leaving = time.perf_counter()

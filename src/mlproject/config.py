@@ -230,6 +230,13 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class PredictConfig:
+    """What predict writes beside its table."""
+
+    gradcam: bool = option("write a Grad-CAM picture of each image: where the evidence for its called class lies")
+
+
+@dataclass(frozen=True)
 class FidelityConfig:
     """How a generator is evaluated: against which real images, by which judge, in which feature space."""
 
@@ -294,6 +301,51 @@ class StudyConfig:
 
 
 @dataclass(frozen=True)
+class TuneConfig:
+    """The search over settings of the generator and the hybrid classifier. Its parts are the stages' own."""
+
+    space: str = option(
+        "what is searched, with semicolons: <section>.<key>: uniform|log|integer <low> <high>, grid|choice <values>, "
+        "or log-grid <low> <high> <n>; generators of equal settings are trained once, so give theirs as grids"
+    )
+    objective: str = option(
+        "auc: of the hybrid classifier on validation; auc_and_kid: that and the generator's kernel distance",
+        choices=("auc", "auc_and_kid"),
+    )
+    trials: int = option("trials of the search, pruned ones among them", minimum=1, maximum=1_000_000)
+    gan_steps: int = option("generator steps of a trial; 0 takes gan.steps", minimum=0, maximum=100_000_000)
+    classifier_steps: int = option("classifier steps of a trial; 0 takes classifier.steps", minimum=0, maximum=10**7)
+    checks: int = option(
+        "times that a generator is measured while it trains; at each but the last it may be found hopeless",
+        minimum=1,
+        maximum=1000,
+    )
+    prune: bool = option("stop generators that are worse in both figures than the median of the others at that step")
+    prune_after: int = option("other generators measured at a step before one is judged there", minimum=1, maximum=1000)
+    confirm_seeds: int = option(
+        "fresh seeds on which the best settings and the untuned ones are fitted again; 6 at least for an interval, "
+        "0 leaves the confirmation out",
+        minimum=0,
+        maximum=1000,
+    )
+    first_confirm_seed: int = option("the first of the fresh seeds, the others follow it", minimum=0, maximum=2**30)
+    storage: str = option("Optuna's database as a URL; empty: optuna.db beside the tracking store's file")
+    name: str = option("of the search in that database, by which it is resumed; empty: from the data and settings")
+    heartbeat_seconds: int = option(
+        "time between signs of life of a trial; one without any for three times as long is tried again",
+        minimum=1,
+        maximum=86_400,
+    )
+    seed: int = option("seed of the search", minimum=0, maximum=2**31 - 1)
+    workers: int = option(
+        "trials at a time, each in a process of its own; 0: one for each GPU, or as many as the cores hold",
+        minimum=0,
+        maximum=1024,
+    )
+    fit_threads: int = option("threads of each fit, however many trials run at a time", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Every section. A stage takes the one section that is its own."""
 
@@ -303,8 +355,10 @@ class Configuration:
     synthesis: SynthesisConfig
     classifier: ClassifierConfig
     evaluation: EvaluationConfig
+    predict: PredictConfig
     fidelity: FidelityConfig
     study: StudyConfig
+    tune: TuneConfig
 
 
 SECTIONS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Configuration)}  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""The one kind of error that a user can mend, and the one end before the end that is meant."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
 
 class IntegrityError(UserError):
     """A stored file is missing, added or changed against its checksums: nothing is loaded from it."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Work that was ended on purpose before it was done, because it is not worth the rest; its run ends KILLED."""

@@ -20,9 +20,10 @@ STAGE_VERSIONS = {
     "generate_synthetic": 1,
     "train_judge": 1,
     "eval_gan": 1,
-    "train_classifier": 1,
+    "train_classifier": 2,
     "eval_classifier": 2,
     "study": 1,
+    "tune": 1,
 }
 
 

@@ -6,9 +6,13 @@ it can verify itself: against planted code, run src/verify_models.py, which exec
 
 A request is `{"inputs": [image, ...]}` with, for each image,
     {"image": base64 of a PNG or JPEG}                     its largest centred square is judged
-    {"image": ..., "box": "h_min,w_min,h_max,w_max"}       the crop around the box (pixels) is judged
-Either is cut, resized and equalised as the training images were. The answer holds for each: probability of the
-anomalous class, decision, class_name and the digest of weights and description (the version's tag payload_sha256).
+    {"pixels": [[grey levels of a row, 0 to 255], ...]}    the same of an array
+    {..., "box": "h_min,w_min,h_max,w_max"}                the crop around the box (pixels) of the frame is judged
+    {..., "prepared": true}                                the image is a finished crop, such as a synthetic one
+Each but the last is cut, resized and equalised as the training images were. The answer holds for each: probability of
+the anomalous class, the same calibrated on validation (null where validation determined no temperature), decision at
+the threshold beside it, class_name and the digest of weights and description (the version's tag payload_sha256).
+docs/serving.md shows requests and refusals.
 """
 
 import base64
@@ -29,6 +33,7 @@ import mlflow  # noqa: E402 - MLflow reads its environment when it is imported
 import pydantic  # noqa: E402
 import yaml  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE  # noqa: E402
 
 from mlproject.checksums import verify_checksums, write_checksums  # noqa: E402
 from mlproject.errors import IntegrityError, UserError  # noqa: E402
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 PAYLOAD = "artifacts/classifier"
 PINNED_DIGEST = "NT_EXPECTED_SHA256"
 ORIGIN = "registered_model_meta"
+# where an image of a request notes what is wrong with it
+_WRONG = "refused because"
 # what a server imports; pinned to the versions of the environment that wrote the model
 _REQUIREMENTS = (
     "mlflow",
@@ -49,6 +56,7 @@ _REQUIREMENTS = (
     "numpy",
     "opencv-python-headless",
     "pandas",
+    "scipy",
     "scikit-learn",
     "ImageHash",
     "pydantic",
@@ -57,19 +65,85 @@ _REQUIREMENTS = (
 
 
 class ImageToJudge(pydantic.BaseModel):
-    """One image of a request."""
+    """One image of a request.
 
-    image: str
+    What is wrong with it is noted, not raised: MLflow's own refusal would repeat the whole request, pixels and all.
+    """
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    image: str | None = None
+    pixels: list[list[int]] | None = None
     box: str | None = None
+    prepared: bool | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _note_what_is_wrong(cls, given: Any) -> Any:
+        wrong = _wrong_with(given, tuple(cls.model_fields)) if isinstance(given, dict) else ""
+        return {_WRONG: wrong} if wrong else given
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the request, "" when it can be judged."""
+        return str((self.model_extra or {}).get(_WRONG, ""))
 
 
 class Answer(pydantic.BaseModel):
     """What the classifier says of one image."""
 
     probability: float
+    calibrated: float | None = None
     decision: int
     class_name: str
+    threshold: float
     model_sha256: str
+
+
+class RefusedRequest(MlflowException):  # type: ignore[misc]
+    """A request that cannot be judged: status 400 of a server, in these words alone.
+
+    The server puts the whole request in front of the message of an exception, which would send every pixel back; the
+    message of this one stays as it was.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "message" or "message" not in self.__dict__:
+            super().__setattr__(name, value)
+
+
+def _wrong_with(given: dict[str, Any], known: tuple[str, ...]) -> str:
+    """What is wrong with one image of a request; "" when nothing is."""
+    if unknown := sorted(set(given) - set(known)):
+        return f"unknown key {', '.join(unknown)[:100]!r}; known: {', '.join(known)}"
+    given = {key: value for key, value in given.items() if value is not None}
+    if ("image" in given) == ("pixels" in given):
+        return "give either `image` (base64 of a PNG or JPEG) or `pixels` (rows of grey levels)"
+    for key, kind, expected in (
+        ("image", str, "text: base64 of a PNG or JPEG"),
+        ("box", str, "text: `h_min,w_min,h_max,w_max` in pixels"),
+        ("prepared", bool, "true or false"),
+    ):
+        if key in given and not isinstance(given[key], kind):
+            return f"`{key}` must be {expected}; found {type(given[key]).__name__}"
+    if "pixels" in given and (wrong := _wrong_with_pixels(given["pixels"])):
+        return wrong
+    return "a prepared crop has no box" if given.get("prepared") and "box" in given else ""
+
+
+def _wrong_with_pixels(pixels: Any) -> str:
+    rows = pixels if isinstance(pixels, list) else []
+    if not rows or not all(isinstance(row, list) and row for row in rows):
+        return "`pixels` must be a list of rows, each a list of grey levels"
+    if len({len(row) for row in rows}) > 1:
+        return "the rows of `pixels` differ in length"
+    # `type`, because True is an int
+    if not all(type(level) is int and 0 <= level <= 255 for row in rows for level in row):
+        return "`pixels` must be whole numbers from 0 to 255"
+    return ""
 
 
 def model_folder(payload: str | Path) -> Path:
@@ -134,9 +208,11 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         """Judge each image.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE (status 400 of a server) for an image that cannot be judged.
+            RefusedRequest: an image that cannot be judged.
         """
         import numpy as np
+
+        from mlproject.classifier.judging import judge
 
         if not model_input:
             return []
@@ -144,46 +220,50 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         try:
             crops = np.stack([self._crop(number, request) for number, request in enumerate(model_input)])
         except UserError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
-        answers = []
-        for probability in self.classifier.probabilities(crops):
-            decision = int(probability >= meta["threshold"])
-            answers.append(
-                Answer(
-                    probability=float(probability),
-                    decision=decision,
-                    class_name=meta["class_names"][decision],
-                    model_sha256=self.classifier.digest,
-                )
+            raise RefusedRequest(str(error)) from None
+        found = judge(self.classifier, crops)
+        return [
+            Answer(
+                probability=float(found.probabilities[row]),
+                calibrated=None if found.calibrated is None else float(found.calibrated[row]),
+                decision=int(decision),
+                class_name=meta["class_names"][decision],
+                threshold=found.threshold,
+                model_sha256=self.classifier.digest,
             )
-        return answers
+            for row, decision in enumerate(found.decisions)
+        ]
 
     def _crop(self, number: int, request: ImageToJudge) -> "np.ndarray":
+        """uint8 [size, size]: what is judged of one image of a request."""
+        import numpy as np
+
+        from mlproject.data.boxes import box_of, check_inside
         from mlproject.data.crops import cut_crop
         from mlproject.data.images import decode_grey
 
         where = f"image {number}"
+        if request.wrong:
+            raise UserError(f"{where}: {request.wrong}")
+        if request.pixels is not None:
+            image = np.array(request.pixels, dtype=np.uint8)
+        else:
+            try:
+                content = base64.b64decode(request.image or "", validate=True)
+            except (binascii.Error, ValueError):
+                raise UserError(f"{where}: `image` is not base64; send the bytes of a PNG or JPEG in base64") from None
+            image = decode_grey(content, where)
+        box = None
+        if request.box:
+            box = box_of(request.box.split(","), where)
+            check_inside(box, image.shape, where)
+        preprocessing = self.classifier.meta["preprocessing"]
+        if request.prepared:
+            preprocessing = {**preprocessing, "applied": True}
         try:
-            content = base64.b64decode(request.image, validate=True)
-        except (binascii.Error, ValueError):
-            raise UserError(f"{where}: `image` is not base64; send the bytes of a PNG or JPEG in base64") from None
-        image = decode_grey(content, where)
-        box = _box(request.box, image, where) if request.box else None
-        return cut_crop(image, box, self.classifier.meta["preprocessing"])
-
-
-def _box(text: str, image: "np.ndarray", where: str) -> "np.ndarray":
-    """float32 [4] (h_min, w_min, h_max, w_max) from text, inside the image."""
-    import numpy as np
-
-    try:
-        h_min, w_min, h_max, w_max = (float(side) for side in text.split(","))
-    except ValueError:
-        raise UserError(f"{where}: box {text!r} is not `h_min,w_min,h_max,w_max` in pixels") from None
-    height, width = image.shape
-    if not (0 <= h_min < h_max <= height and 0 <= w_min < w_max <= width):
-        raise UserError(f"{where}: box {text!r} is empty or reaches out of the image, {height} high and {width} wide")
-    return np.array([h_min, w_min, h_max, w_max], dtype=np.float32)
+            return cut_crop(image, box, preprocessing)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
 def save_served_classifier(payload: Path, folder: Path) -> str:

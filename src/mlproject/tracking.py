@@ -28,7 +28,7 @@ from mlproject import environment
 from mlproject.checkpoint import latest_checkpoint
 from mlproject.config import SECTIONS, Configuration, as_nested, as_yaml
 from mlproject.data.manifest import DataSet
-from mlproject.errors import UserError
+from mlproject.errors import Stopped, UserError
 from mlproject.journal import Entry, Journal
 
 environment.quiet()
@@ -77,6 +77,22 @@ class Store:
     def metrics_of(self, run_id: str) -> dict[str, float]:
         """The last value of every metric of a run."""
         return dict(self.client.get_run(run_id).data.metrics)
+
+    def history_of(self, run_id: str, metric: str) -> dict[int, float]:
+        """A metric's last value at every step; {} when the run has none."""
+        found = self.client.get_metric_history(run_id, metric)
+        return {entry.step: entry.value for entry in sorted(found, key=lambda entry: (entry.step, entry.timestamp))}
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by one process of this machine at a time, for what must not be made twice; only of an sqlite store."""
+        with _store_lock(self.uri, self.database):
+            yield
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an sqlite store."""
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
 
     def find(self, stage: str, tags: Mapping[str, str], status: str = "FINISHED") -> list[str]:
         """Run ids of a stage that did work of their own and carry these tags, newest first."""
@@ -223,12 +239,12 @@ class Run:
                 if run_id == self.id or "continued_by" in earlier:
                     continue
                 if status == "RUNNING":
-                    if _is_alive(earlier.get("stage.process", "")):
+                    if is_alive(earlier.get("stage.process", "")):
                         continue
                     self.store.client.set_terminated(run_id, "KILLED")
                 self.store.client.set_tag(run_id, "continued_by", self.id)
                 self._continues.append(run_id)
-        self.set_tags({"stage.key": key, "stage.process": _this_process(), **(tags or {})})
+        self.set_tags({"stage.key": key, "stage.process": this_process(), **(tags or {})})
 
     def finish_as_reused(self, run_id: str) -> None:
         """Stand for a finished run: its metrics, its tags, and its artifacts by reference."""
@@ -401,8 +417,12 @@ _SECTIONS_OF = {
     "eval_gan": ("fidelity", "evaluation", "data"),
     "train_classifier": ("classifier", "data", "evaluation"),
     "eval_classifier": ("evaluation", "data"),
+    "predict": ("predict",),
     "main": ("data", "gan", "synthesis", "classifier", "evaluation"),
     "study": ("study", "data", "gan", "synthesis", "classifier", "evaluation", "fidelity"),
+    "tune": ("tune", "data", "gan", "synthesis", "classifier", "evaluation", "fidelity"),
+    "tune_trial": ("data", "gan", "synthesis", "classifier", "evaluation", "fidelity"),
+    "tune_confirm": ("data", "gan", "synthesis", "classifier", "evaluation", "fidelity"),
 }
 
 
@@ -450,6 +470,10 @@ def _until_its_end(run: Run, config: Configuration) -> Iterator[Run]:
     except KeyboardInterrupt:
         status = "KILLED"
         raise
+    except Stopped as reason:
+        status = "KILLED"
+        run.set_tags({"stopped": str(reason)[:4000]})
+        raise
     except UserError as error:
         with contextlib.suppress(MlflowException):
             run.set_tags({"error": str(error)[:4000]})
@@ -470,13 +494,13 @@ def _create(store: Store, name: str, tags: Mapping[str, str]) -> str:
     return created.info.run_id
 
 
-def _this_process() -> str:
+def this_process() -> str:
     """Host, process id and start time: a process id alone is given to others later."""
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
-def _is_alive(process: str) -> bool:
-    """Whether a process named by `_this_process` still runs; one on another host counts as alive."""
+def is_alive(process: str) -> bool:
+    """Whether a process named by `this_process` still runs; one on another host counts as alive."""
     host, _, rest = process.rpartition(":")[0].rpartition(":")
     if host and host != socket.gethostname():
         return True

@@ -76,7 +76,7 @@ def test_input_size_is_what_the_backbone_sees(tiny_config):
 def test_half_and_half_leaves_the_range_as_it_is():
     module = GreyEfficientNet(NetworkSettings("test_efficientnet"))
     images = torch.tensor([-1.0, 0.0, 0.25, 1.0]).view(1, 1, 2, 2)
-    torch.testing.assert_close(module._prepare(images), images)
+    torch.testing.assert_close(module.prepare(images), images)
 
 
 def test_other_means_and_deviations_are_on_the_scale_zero_to_one():
@@ -84,7 +84,7 @@ def test_other_means_and_deviations_are_on_the_scale_zero_to_one():
     module.mean.fill_(0.4)
     module.std.fill_(0.2)
     # -1, 0, 1 are 0, 0.5, 1 there: (0 - 0.4) / 0.2 = -2, 0.1 / 0.2 = 0.5, 0.6 / 0.2 = 3
-    prepared = module._prepare(torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3))
+    prepared = module.prepare(torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3))
     torch.testing.assert_close(prepared.flatten(), torch.tensor([-2.0, 0.5, 3.0]))
 
 

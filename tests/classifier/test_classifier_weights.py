@@ -98,7 +98,7 @@ def test_hub_weights_with_their_own_means_answer_as_the_colour_network_does(tmp_
     std = torch.tensor(timm.data.IMAGENET_DEFAULT_STD).view(1, 3, 1, 1)
     with torch.inference_mode():
         expected = original.bn1(original.conv_stem(((grey + 1) / 2 - mean) / std))
-        found = module.network.bn1(module.network.conv_stem(module._prepare(grey)))
+        found = module.network.bn1(module.network.conv_stem(module.prepare(grey)))
     # stride 2 with padding 1 at 32 px: the first row and column of outputs reach into the padding
     torch.testing.assert_close(found[..., 1:, 1:], expected[..., 1:, 1:], rtol=1e-4, atol=1e-5)
 

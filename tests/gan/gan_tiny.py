@@ -21,6 +21,7 @@ def tiny_config(**changes: object) -> GanConfig:
         "critic_steps": 2,
         "feature_critic": 0,
         "auxiliary": 0,
+        "schedule": "constant",
         "penalty_every": 3,
         "ema_images": 40,
         "log_every": 5,

@@ -39,6 +39,6 @@ def test_each_killed_run_is_closed_and_names_the_run_that_continues_it(store):
         assert store.tags_of(run_id)["continued_by"] == run.id
     # its own tags, and none of those of the runs before it
     assert own["seed"] == "7"
-    assert own["stage.process"] == tracking._this_process()
+    assert own["stage.process"] == tracking.this_process()
     assert "continued_by" not in own
     assert "mix" not in own

@@ -119,6 +119,11 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.rint(grey * (1 - share) + colours * share).astype(np.uint8)
 
 
+def overlay_png(image: np.ndarray, heat: np.ndarray) -> bytes:
+    """`overlay` as an enlarged PNG, as reports show it and predict writes it."""
+    return _png(_enlarged(overlay(image, heat)))
+
+
 def choose_cases(
     labels: np.ndarray, probabilities: np.ndarray, subjects: np.ndarray, threshold: float, per_kind: int
 ) -> dict[str, np.ndarray]:
@@ -183,7 +188,7 @@ def write_cases(
             row = table.iloc[index]
             names = {"file": f"{kind}-{rank}.png", "overlay": f"{kind}-{rank}-gradcam.png"}
             atomic_write_bytes(target / names["file"], _png(_enlarged(images[index])))
-            atomic_write_bytes(target / names["overlay"], _png(_enlarged(overlay(images[index], heat[index]))))
+            atomic_write_bytes(target / names["overlay"], overlay_png(images[index], heat[index]))
             rows.append({**names, "kind": kind, **{name: row[name] for name in CASE_COLUMNS[3:]}})
     cases = pd.DataFrame(rows, columns=list(CASE_COLUMNS))
     atomic_write_text(target / "cases.csv", cases.to_csv(index=False, float_format="%.17g", lineterminator="\n"))

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mlproject.data.dicom import holds_dicom
 from mlproject.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -29,6 +30,8 @@ def decode_grey(content: bytes, where: str) -> np.ndarray:
     """
     if not content:
         raise UserError(f"{where}: the file is empty (0 bytes); copy it again")
+    if holds_dicom(content):
+        raise UserError(f"{where}: a DICOM file; prepare_data with source=classes and predict read these")
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         image.load()

@@ -1,15 +1,19 @@
 """A folder per class, or any manifest.csv of the contract, as a data set."""
 
 import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from mlproject.config import DataConfig
 from mlproject.data.checks import SPLITS, Problems, check_paths, read_manifest
+from mlproject.data.dicom import burned_in_text_warning, is_dicom, read_dicom
 from mlproject.data.duplicates import merge_groups, near_duplicates
-from mlproject.data.images import SUFFIXES
+from mlproject.data.images import SUFFIXES, encode_png
 from mlproject.data.importing import (
     inspect_all,
     preprocessing_of,
@@ -20,6 +24,7 @@ from mlproject.data.importing import (
 )
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
+from mlproject.files import atomic_write_bytes
 
 _CLASSES = {"normal": 0, "0": 0, "anomalous": 1, "1": 1}
 _OWN_LABELS = {"rule": "given", "threshold": None, "pool": "none", "text": "labels as given with the images"}
@@ -32,15 +37,28 @@ def import_classes(config: DataConfig, out: Path, workers: int) -> DataSet:
     P12, in either class; a name without `_` is a subject of its own. Under `train`, `val` and `test` folders with
     the classes inside, `split=official` keeps these; without them it means fractions.
 
+    The frames of a DICOM file are written as PNGs beside one another and belong to one subject; `source.dicom` of
+    dataset.json says what the files told of burned-in text.
+
     Raises:
-        UserError: folders that are no classes, no images, and all that `write_dataset` refuses.
+        UserError: folders that are no classes, no images, a DICOM file that `read_dicom` refuses, and all that
+            `write_dataset` refuses.
     """
+    with tempfile.TemporaryDirectory() as temporary:
+        return _import_classes(config, out, workers, Path(temporary))
+
+
+def _import_classes(config: DataConfig, out: Path, workers: int, temporary: Path) -> DataSet:
     root = source_folder(config.path)
+    burned_in: list[str] = []
     rows, problems = [], Problems(str(root))
     official = all((root / name).is_dir() for name in SPLITS)
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        dicom = path.suffix.lower() not in SUFFIXES and is_dicom(path)
+        if path.suffix.lower() not in SUFFIXES and not dicom:
             continue
         folders = list(relative.parts[:-1])
         split = folders.pop(0) if official and folders[:1] and folders[0] in SPLITS else ""
@@ -53,19 +71,45 @@ def import_classes(config: DataConfig, out: Path, workers: int) -> DataSet:
         else:
             head, separator, _ = path.stem.partition("_")
             subject = head if separator and head else f"{folders[0].lower()}/{path.stem}"
-        rows.append(
+        sources = {relative.as_posix(): path}
+        if dicom:
+            try:
+                sources = _frames_as_png(path, relative, temporary, burned_in)
+            except UserError as error:
+                problems.add(str(error))
+                continue
+        rows += [
             {
-                "image_path": f"images/{relative.as_posix()}",
+                "image_path": f"images/{name}",
                 "label": label,
                 "subject_id": subject,
                 "split": split,
-                "source": str(path),
+                "source": str(source),
             }
-        )
+            for name, source in sources.items()
+        ]
     if not rows:
         problems.add("no images in normal/ and anomalous/ (or 0/ and 1/)")
     problems.raise_any()
-    return _import_images(pd.DataFrame(rows), config, out, workers, root, keep_split=official)
+    told = {"dicom": burned_in_text_warning(burned_in)} if burned_in else {}
+    return _import_images(pd.DataFrame(rows), config, out, workers, root, keep_split=official, told=told)
+
+
+def _frames_as_png(path: Path, relative: Path, folder: Path, burned_in: list[str]) -> dict[str, Path]:
+    """The frames of a DICOM file as {name in the data set: PNG below `folder`}; notes its `burned_in`.
+
+    The file itself is never copied: its header names the patient.
+    """
+    found = read_dicom(path, str(relative))
+    burned_in.append(found.burned_in)
+    several = len(found.images) > 1
+    sources = {}
+    for number, image in enumerate(found.images, start=1):
+        # the whole name stays in front, so that scan.dcm and scan.png do not meet
+        name = f"{relative.as_posix()}{f'-frame{number:04d}' if several else ''}.png"
+        sources[name] = folder / name
+        atomic_write_bytes(sources[name], encode_png(image))
+    return sources
 
 
 def import_manifest(config: DataConfig, out: Path, workers: int) -> DataSet:
@@ -89,9 +133,20 @@ def import_manifest(config: DataConfig, out: Path, workers: int) -> DataSet:
 
 
 def _import_images(
-    table: pd.DataFrame, config: DataConfig, out: Path, workers: int, where: Path, *, keep_split: bool
+    table: pd.DataFrame,
+    config: DataConfig,
+    out: Path,
+    workers: int,
+    where: Path,
+    *,
+    keep_split: bool,
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> DataSet:
-    """Split, unless the images bring their split, and write; near-duplicates are merged before splitting."""
+    """Split, unless the images bring their split, and write; near-duplicates are merged before splitting.
+
+    Args:
+        told: what else `source` of dataset.json should say.
+    """
     merged: list[dict[str, Any]] = []
     if not keep_split:
         facts = inspect_all([Path(path) for path in table["source"]], table["image_path"].tolist(), where, workers)
@@ -113,6 +168,6 @@ def _import_images(
         "label_rule": dict(_OWN_LABELS),
         "split": {"kind": "given"} if keep_split else split_info(config, kind),
         "preprocessing": preprocessing_of(config),
-        "source": {"near_duplicates_merged": merged},
+        "source": {"near_duplicates_merged": merged, **told},
     }
     return write_imported(out, table, info, workers)

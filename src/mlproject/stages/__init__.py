@@ -9,6 +9,7 @@ from mlproject.stages.classifier import eval_classifier, resolve_classifier, tra
 from mlproject.stages.data import prepare_data, resolve_data
 from mlproject.stages.eval_gan import eval_gan
 from mlproject.stages.gan import generate_synthetic, resolve_generator, resolve_synthetic, train_gan
+from mlproject.stages.predict import predict
 
 
 @contextmanager
@@ -23,6 +24,7 @@ __all__ = [
     "eval_classifier",
     "eval_gan",
     "generate_synthetic",
+    "predict",
     "prepare_data",
     "resolve_classifier",
     "resolve_data",

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlproject import registry, runtime
 from mlproject.classifier.inference import load_classifier, save_classifier
+from mlproject.classifier.judging import chosen_on_validation
 from mlproject.classifier.training import train_classifier as train
 from mlproject.config import Configuration, EvaluationConfig
 from mlproject.data.balance import balanced
@@ -98,6 +99,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
                 "preprocessing": dataset.preprocessing,
                 "class_names": dataset.info["class_names"],
                 "threshold": config.evaluation.threshold,
+                **chosen_on_validation(validation.labels, trained.probabilities),
                 "data_digest": dataset.digest,
                 "data_kind": dataset.data_kind,
                 "train_subjects": subjects,

@@ -55,6 +55,8 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
         dataset = prepare(
             config.data, folder, workers=config.run.workers, progress=lambda done, _: progress.update(done - progress.n)
         )
+    if warning := dataset.info.get("source", {}).get("dicom"):
+        say(warning)
     run.set_tags({"dataset_path": str(folder.resolve())})
     run.log_dataset(dataset, context="prepared")
     run.report_image(0, "crops", preview(dataset, 16))

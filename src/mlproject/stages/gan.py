@@ -1,6 +1,7 @@
 """Stages train_gan and generate_synthetic: a generator from the training split, images from a generator."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import data_identity, describe_dataset, say, training_crops, used_subjects
 from mlproject.stages.data import dataset_of_run, resolve_data
-from mlproject.tracking import Run
+from mlproject.tracking import Report, Run
 
 NAME = registry.GENERATOR
+# told the figures of each sample grid, such as quick.kid, once they are logged; raises `Stopped` to end the training
+Watch = Callable[[int, Mapping[str, float]], None]
 _SHOWN_PER_CLASS = 16
 
 
@@ -41,8 +44,12 @@ def _provenance(dataset: DataSet, subjects: list[str]) -> dict[str, str]:
     }
 
 
-def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReference:
-    """Train and register a generator on the training split, or take the one that a finished run trained."""
+def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | None = None) -> ModelReference:
+    """Train and register a generator on the training split, or take the one that a finished run trained.
+
+    Args:
+        watch: may end the training at a sample grid; its checkpoints stay, so that the same command goes on from them.
+    """
     subjects = used_subjects(dataset, config.gan)
     key = stage_key(
         "train_gan",
@@ -72,7 +79,7 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
                 config.gan,
                 work_dir=work / "checkpoints",
                 device=device,
-                report=report,
+                report=_watched(report, watch),
                 report_image=run.report_image,
                 evaluate=_quick_evaluation(config, dataset, device),
                 feature_maps=lite0_maps(config.classifier, device) if config.gan.feature_critic > 0 else None,
@@ -100,6 +107,20 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet) -> ModelReferen
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
     say(f"registered {reference}")
     return reference
+
+
+def _watched(report: Report, watch: Watch | None) -> Report:
+    """Reports as before; what a sample grid showed is then told to `watch`."""
+    if watch is None:
+        return report
+    tell = watch
+
+    def watched(step: int, values: Mapping[str, float]) -> None:
+        report(step, values)
+        if "quick.kid" in values:
+            tell(step, values)
+
+    return watched
 
 
 def _quick_evaluation(config: Configuration, dataset: DataSet, device: torch.device) -> Evaluate | None:

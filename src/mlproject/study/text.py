@@ -15,7 +15,7 @@ def study_text(analysis: Analysis) -> str:
     level = f"{analysis.level:.0%}"
     lines = [analysis.answer, *(f"note: {note}" for note in analysis.notes)]
     lines += ["", f"paired differences over seeds, {level} t interval, test"]
-    lines += _aligned([_CONTRAST_HEAD, *(_contrast_row(found) for found in analysis.contrasts)])
+    lines += aligned([_CONTRAST_HEAD, *(_contrast_row(found) for found in analysis.contrasts)])
     lines += ["", f"mean over seeds, {level} t interval over seeds, test subjects"]
     lines += arm_lines(analysis.arms, [str(arm) for arm in analysis.design["arms"]])
     return "\n".join(lines)
@@ -51,14 +51,15 @@ def arm_lines(arms: Sequence[ArmScore], order: Sequence[str], split: str = "test
             seeds = next(str(score.seeds) for score in found if score)
             cells = ["-" if score is None else _mean_text(score) for score in found]
             rows.append([str(subjects or "all"), arm, seeds, *cells])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _mean_text(score: ArmScore) -> str:
     return f"{score.interval.value:.3f}" if math.isnan(score.interval.low) else interval_text(score.interval)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The lines of a table, its first row ruled off."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

@@ -1,0 +1,169 @@
+"""Stage tune: a search over settings of generator and hybrid classifier, judged on validation and on fresh seeds."""
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from mlproject import runtime, tracking
+from mlproject.config import Configuration
+from mlproject.data.manifest import DataSet
+from mlproject.errors import UserError
+from mlproject.pipeline import stage_key, work_folder
+from mlproject.processes import run_each
+from mlproject.stages.common import say
+from mlproject.stages.data import resolve_data
+from mlproject.stages.study import duration
+from mlproject.stages.tune_confirm import confirm
+from mlproject.stages.tune_result import listed, log_result, tell_result, write_result
+from mlproject.stages.tune_trial import Place, gpu_count, work, worker_process
+from mlproject.tracking import Run
+from mlproject.tuning import search
+from mlproject.tuning.budget import counted
+from mlproject.tuning.plan import confirm_seeds, fingerprint, search_name, trial_config
+from mlproject.tuning.report import Found, choose, conclude
+from mlproject.tuning.space import Parameter, parse_space, settings_of, space_text
+
+
+def tune(run: Run, config: Configuration, data: str = "", out: str = "") -> Found:
+    """Run the search that `config` declares, or what is left of it; confirm, write and log its result.
+
+    Trials live in Optuna's database and their fits in the tracking store, so a search that was killed loses neither
+    finished trials nor the checkpoints of those at work.
+
+    Args:
+        data: data set of the search; default: the one that the data section describes.
+        out: folder of the search; default: tune/<name> under run.outputs.
+
+    Raises:
+        UserError: an unusable space, a stored search that asks another question, or trials that all failed.
+    """
+    space, seeds, started = parse_space(config.tune.space), confirm_seeds(config), time.monotonic()
+    _require_measured(config)
+    base, workers = trial_config(config), workers_of(config)
+    untuned = settings_of(base, space)
+    drawing = dataclasses.replace(config, run=dataclasses.replace(config.run, workers=workers))
+    dataset = resolve_data(run, drawing, data)
+    mark = fingerprint(config, space, dataset.digest)
+    name = search_name(config, mark)
+    folder = Path(out or Path(config.run.outputs) / "tune" / name).resolve()
+    place = Place(storage_url(run, config), name, str(folder))
+    run.begin_stage(
+        stage_key("tune", name=name, **mark), {"tune.search": name, "tune.storage": search.without_password(place.url)}
+    )
+    run.log_dataset(dataset, context="tuning")
+    with work_folder(config.run.outputs, "tune", stage_key("tune", name=name)):
+        study = _open(run, config, place, space, mark, untuned)
+        _announce(config, space, study, untuned, workers)
+        _search(run, config, dataset, place, study, workers)
+        trials = search.records(study)
+        best = choose(trials, untuned)
+        if best is None and not any(trial.state == "COMPLETE" for trial in trials):
+            errors = [str(trial.notes["error"]) for trial in trials if "error" in trial.notes]
+            reason = f"the first error: {errors[0]}" if errors else "all were pruned; tune.prune=false keeps them"
+            raise UserError(f"tune: no trial of {name} finished, {reason}; see {folder}")
+        pairs = []
+        if best is not None and seeds:
+            say(f"confirming trial {best.number} on {len(seeds)} fresh seeds, {workers} at a time ...")
+            pairs = confirm(run, config, dataset, best.settings, untuned, seeds, workers, folder, say)
+    found = conclude(best, untuned, pairs, config.evaluation.level, config.data.source != "phantom")
+    write_result(folder, config, space, study, trials, found)
+    log_result(run, config, folder, space, trials, found)
+    tell_result(config, folder, space, trials, found)
+    elapsed = time.monotonic() - started
+    run.log_metrics({"tune.seconds": elapsed})
+    say(f"took {duration(elapsed)}; look at the runs:  {run.store.ui_command()}")
+    return found
+
+
+def workers_of(config: Configuration) -> int:
+    """Trials at a time: `tune.workers`, or one for each GPU, or as many as the cores hold."""
+    return config.tune.workers or gpu_count(config) or max(1, runtime.available_cores() // config.tune.fit_threads)
+
+
+def storage_url(run: Run, config: Configuration) -> str:
+    """`tune.storage`, or a file beside the tracking store's, or under run.outputs where the store is a server."""
+    if config.tune.storage:
+        return config.tune.storage
+    database = run.store.database
+    folder = database.parent if database else Path(config.run.outputs).resolve() / "tune"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'optuna.db'}"
+
+
+def _require_measured(config: Configuration) -> None:
+    if config.fidelity.while_training == 0 and config.tune.objective != "auc":
+        raise UserError(
+            "tune.objective: auc_and_kid takes the generator's distance, which fidelity.while_training=0 leaves out; "
+            "set it to 50 or more images of each class"
+        )
+
+
+def _open(
+    run: Run, config: Configuration, place: Place, space: tuple[Parameter, ...], mark: dict, untuned: dict[str, Any]
+) -> optuna.Study:
+    """The stored search, made once before workers connect; trials of dead processes are queued again."""
+    heartbeat = config.tune.heartbeat_seconds
+    with run.store.lock():
+        storage = search.connect(place.url, heartbeat, create=True)
+        study = search.open_search(storage, place.name, mark, space, untuned, config.tune.trials)
+        if again := search.put_back_lost(study, tracking.is_alive, heartbeat):
+            say(f"tune: trials {', '.join(map(str, again))} ended with their process and are begun again")
+    return study
+
+
+def _announce(
+    config: Configuration, space: tuple[Parameter, ...], study: optuna.Study, untuned: dict[str, Any], workers: int
+) -> None:
+    tune, base = config.tune, trial_config(config)
+    say(f"tune: {tune.trials} trials of {space_text(space)}")
+    say(f"  untuned: {listed(untuned)}")
+    say(f"  each: {base.gan.steps} generator steps, {base.classifier.steps} classifier steps; {workers} at a time")
+    of_generator = [parameter for parameter in space if not parameter.name.startswith("classifier.")]
+    count = 1
+    for parameter in of_generator:
+        count *= len(parameter.values) if parameter.kind == "choice" else tune.trials
+    say(f"  generators: at most {min(count, tune.trials)}, each trained once")
+    if tune.prune and config.fidelity.while_training == 0:
+        say("  no generator is pruned: fidelity.while_training=0 leaves out the figures that judge them")
+    if done := counted(search.records(study)):
+        say(f"  {done} of the trials are done already")
+
+
+def _search(run: Run, config: Configuration, dataset: DataSet, place: Place, study: optuna.Study, workers: int) -> None:
+    """Trials until the budget is spent, also those that other machines have at work."""
+    while True:
+        left = config.tune.trials - counted(search.records(study))
+        if left > 0:
+            _work(run, config, dataset, place, min(workers, left))
+        trials = search.records(study)
+        if not any(trial.state == "RUNNING" for trial in trials):
+            return
+        say("tune: waiting for trials that are at work elsewhere")
+        time.sleep(config.tune.heartbeat_seconds)
+        with search.quiet():
+            optuna.storages.fail_stale_trials(study)
+
+
+def _work(run: Run, config: Configuration, dataset: DataSet, place: Place, workers: int) -> None:
+    if workers == 1:
+        work(run, config, dataset, place, 0)
+        return
+    jobs = [
+        (run.store.uri, run.store.experiment_id, run.id, config, str(dataset.root), place, number)
+        for number in range(workers)
+    ]
+    ended = {}
+    with contextlib.closing(run_each(worker_process, jobs, workers, config.tune.fit_threads)) as codes:
+        for number, code in codes:
+            ended[number] = code
+            if code:
+                say(f"tune: worker {number} ended with code {code}; {place.folder}/worker-{number}.log says more")
+    if all(ended.values()):
+        raise UserError(
+            f"tune: every worker ended early (codes {sorted(set(ended.values()))}); see the logs in {place.folder}, "
+            "and start the same command again to go on"
+        )

@@ -1,0 +1,98 @@
+"""What a trial and a fresh seed of a search fit: a generator, its images and a hybrid classifier, from the stages."""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlproject.config import Configuration
+from mlproject.data.manifest import DataSet
+from mlproject.errors import UserError
+from mlproject.stages import classifier as classifier_stages
+from mlproject.stages import gan as gan_stages
+from mlproject.tracking import Run
+from mlproject.tuning.plan import generator_key
+from mlproject.tuning.pruning import Check
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted and how good it is on validation.
+
+    `kid` is that of the step that the generator kept; None when it was not measured while it trained. The runs are
+    those that did the work, also when they were reused; `checks` are the generator's figures by step.
+    """
+
+    auc: float
+    kid: float | None
+    generator_run: str
+    classifier_run: str
+    generator_reused: bool
+    checks: dict[int, Check]
+
+
+def fit_hybrid(
+    run: Run,
+    config: Configuration,
+    dataset: DataSet,
+    watch: gan_stages.Watch | None = None,
+    before: Callable[[], None] | None = None,
+) -> Fitted:
+    """Train the generator and the hybrid classifier that `config` describes, or take those that exist.
+
+    Args:
+        run: the stages are its nested runs.
+        config: of a trial.
+        watch: see `train_gan`.
+        before: called once no other process of this machine trains the same generator; may raise `Stopped`.
+    """
+    store = run.store
+    with _one_at_a_time(Path(config.run.outputs), generator_key(config, dataset.digest)):
+        if before is not None:
+            before()
+        with run.child("train_gan", config) as child:
+            generator = gan_stages.train_gan(child, config, dataset, watch)
+        reused = generator.run_id != child.id
+        pool = gan_stages.resolve_synthetic(run, config, dataset, "", str(generator.folder))
+    with run.child("train_classifier hybrid", config) as child:
+        model = classifier_stages.train_classifier(child, config, dataset, pool)
+    auc = store.metrics_of(model.run_id).get("val.auc")
+    if auc is None:
+        raise UserError(f"run {model.run_id} of train_classifier has no val.auc; run with --reuse false")
+    checks = logged_checks(run, generator.run_id)
+    # the step of the smallest distance is the one that training keeps
+    kid = min((check.kid for check in checks.values()), default=None)
+    return Fitted(auc, kid, generator.run_id, model.run_id, reused, checks)
+
+
+def logged_checks(run: Run, generator_run: str) -> dict[int, Check]:
+    """The figures that a generator's run logged at its sample grids."""
+    kid = run.store.history_of(generator_run, "quick.kid")
+    tstr_auc = run.store.history_of(generator_run, "quick.tstr_auc")
+    return {step: Check(kid[step], tstr_auc[step]) for step in sorted(kid.keys() & tstr_auc.keys())}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(outputs: Path, key: str) -> Iterator[None]:
+    """Wait until no other process of this machine makes the same generator: it is then there to be reused."""
+    place = outputs / "work"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = os.open(place / f"tune-generator-{key[:16]}.lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise UserError(f"cannot write {place}: {error.strerror or error}; choose another --outputs") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def notes_of(fitted: Fitted) -> dict[str, object]:
+    """What a trial's database entry says of it."""
+    notes = dataclasses.asdict(fitted)
+    notes["checks"] = {str(step): [check.kid, check.tstr_auc] for step, check in fitted.checks.items()}
+    return notes

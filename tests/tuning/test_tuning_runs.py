@@ -1,0 +1,83 @@
+"""Trials of a hopeless generator in a real store: killed runs with their figures and checkpoints, and no second try."""
+
+import optuna
+import pytest
+
+from mlproject import stages, tracking
+from mlproject.config import load_config
+from mlproject.errors import Stopped
+from mlproject.stages import tune_trial
+from mlproject.stages.tune import tune
+
+SETTINGS = {
+    "run.workers": 1, "run.device": "cpu", "run.threads": 1,
+    "data.n_train": 10, "data.n_val": 70, "data.n_test": 6, "data.frames_per_subject": 2, "data.size": 32,
+    "gan.steps": 4, "gan.batch_size": 4, "gan.base_channels": 4, "gan.latent_dim": 8, "gan.precision": "fp32",
+    "gan.feature_critic": 0, "gan.auxiliary": 0, "gan.checkpoint_every": 1, "synthesis.batch_size": 64,
+    "classifier.backbone": "test_efficientnet", "classifier.weights": "none", "classifier.steps": 2,
+    "classifier.batch_size": 4, "classifier.eval_every": 2, "classifier.synthetic_per_class": 6,
+    "fidelity.while_training": 50, "evaluation.bootstrap": 100,
+    "tune.space": "gan.lambda_gp: grid 5 10; classifier.synthetic_fraction: grid 0.25 0.5", "tune.trials": 4,
+    "tune.objective": "auc_and_kid", "tune.gan_steps": 0, "tune.classifier_steps": 0, "tune.checks": 2,
+    "tune.confirm_seeds": 0, "tune.workers": 1,
+}  # fmt: skip
+
+
+def test_a_stopped_child_ends_killed_with_the_reason(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    config = load_config()
+    with stages.entry_run(config, "tune") as run:
+        with pytest.raises(Stopped), run.child("tune_trial 0", config) as child:
+            child.report(3, {"quick.kid": 0.5})
+            raise Stopped("hopeless at step 3")
+        store = run.store
+        assert store.client.get_run(child.id).info.status == "KILLED"
+        assert store.tags_of(child.id)["stopped"] == "hopeless at step 3"
+        assert store.history_of(child.id, "quick.kid") == {3: 0.5}
+    assert store.client.get_run(run.id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_hopeless_generator_is_pruned_once_and_for_all(tmp_path, monkeypatch, capsys) -> None:
+    """Two goals, which Optuna's own pruning does not know; the verdict is ours to give here: lambda_gp 5 at step 2."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    asked = []
+
+    def verdict(step, found, others, after) -> str:
+        asked.append((step, len(others), after))
+        return "hopeless at step 2" if others and step == 2 else ""
+
+    monkeypatch.setattr(tune_trial, "why_hopeless", verdict)
+    config = load_config(None, SETTINGS)
+    with stages.entry_run(config, "tune") as run:
+        tune(run, config)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db", skip_table_creation=True)
+    (name,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=name, storage=storage).get_trials()
+    pruned = [trial for trial in trials if trial.params["gan.lambda_gp"] == 5.0]
+    complete = [trial for trial in trials if trial.params["gan.lambda_gp"] == 10.0]
+    assert pruned
+    assert {trial.state.name for trial in pruned} == {"PRUNED"}
+    assert {trial.state.name for trial in complete} == {"COMPLETE"}
+    # the untuned generator was measured first, at steps 2 and 4; the other one at 2 alone, in one trial
+    assert asked == [(2, 0, 2), (4, 0, 2), (2, 1, 2)]
+    store = tracking.open_store(config.run.experiment)
+    status = {}
+    for trial in trials:
+        found = store.client.get_run(trial.user_attrs["run"])
+        status[trial.number] = found.info.status
+        assert found.data.tags["mlflow.parentRunId"] == run.id
+    assert {status[trial.number] for trial in pruned} == {"KILLED"}
+    assert {status[trial.number] for trial in complete} == {"FINISHED"}
+    # its generator's run says what it was judged by, and its checkpoint of the step before is kept
+    (stopped,) = [found for found in store.find("train_gan", {"stopped": "hopeless at step 2"}, status="KILLED")]
+    assert set(store.history_of(stopped, "quick.kid")) == {2}
+    assert list(tmp_path.glob("outputs/work/train_gan-*/checkpoints/*"))
+    # the second value is the distance of the step that the generator kept
+    run_id = complete[0].user_attrs["generator_run"]
+    assert complete[0].values[1] == min(store.history_of(run_id, "quick.kid").values())
+    printed = capsys.readouterr().out
+    assert "pruned, hopeless at step 2" in printed
+    assert f"{len(complete)} finished" in printed

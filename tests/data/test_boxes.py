@@ -8,7 +8,7 @@ from mlproject.errors import UserError
 
 
 def test_four_sides_as_text_or_numbers():
-    assert box_of("1, 2.5,30,40".split(","), "x").tolist() == [1, 2.5, 30, 40]
+    assert box_of(["1", " 2.5", "30", "40"], "x").tolist() == [1, 2.5, 30, 40]
     assert box_of([0, 0, 1, 1], "x").dtype == np.float32
 
 

@@ -72,7 +72,7 @@ def test_a_hopeless_generator_is_pruned_once_and_for_all(tmp_path, monkeypatch, 
     assert {status[trial.number] for trial in pruned} == {"KILLED"}
     assert {status[trial.number] for trial in complete} == {"FINISHED"}
     # its generator's run says what it was judged by, and its checkpoint of the step before is kept
-    (stopped,) = [found for found in store.find("train_gan", {"stopped": "hopeless at step 2"}, status="KILLED")]
+    (stopped,) = list(store.find("train_gan", {"stopped": "hopeless at step 2"}, status="KILLED"))
     assert set(store.history_of(stopped, "quick.kid")) == {2}
     assert list(tmp_path.glob("outputs/work/train_gan-*/checkpoints/*"))
     # the second value is the distance of the step that the generator kept

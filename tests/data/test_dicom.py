@@ -147,7 +147,7 @@ def cut_short(path):
     [
         (lambda path: path.write_bytes(b"no dicom"), {}, "is no DICOM file"),
         (without_pixels, {}, "holds no image"),
-        (cut_short, {}, "cannot be decoded .Explicit VR Little Endian"),
+        (cut_short, {}, "its pixels cannot be decoded .Explicit VR Little Endian"),
         (lambda path: None, {"kind": "PALETTE COLOR"}, "its pixels are PALETTE COLOR"),
         (lambda path: None, {"WindowCenter": 5, "WindowWidth": 0}, "its grey levels cannot be shown"),
     ],

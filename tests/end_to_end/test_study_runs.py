@@ -47,6 +47,8 @@ class Desk:
         return mlflow.MlflowClient(self.store, self.store)
 
     def start(self, entry_point: str, *options: str) -> subprocess.Popen:
+        # the tables are there before a test looks in while the study starts: two that make them get in each other's way
+        self.client.search_experiments()
         command = [sys.executable, str(PROJECT_ROOT / f"src/{entry_point}.py"), *options]
         if entry_point == "study":
             command += ["--config", str(self.folder / "config.yaml")]

@@ -1,9 +1,11 @@
 """The search as a user runs it: trials with their true status, a result on fresh seeds, and nothing lost to a kill."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -66,8 +68,16 @@ class Desk:
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         return list(self.client.search_runs(experiments, wanted, max_results=1000))
 
+    def _has_a_study(self) -> bool:
+        """Looked up without Optuna, which would make tables beside the process that is making them."""
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{self.folder}/optuna.db?mode=ro", uri=True)) as database:
+                return database.execute("SELECT count(*) FROM studies").fetchone()[0] > 0
+        except sqlite3.OperationalError:
+            return False
+
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        if not (self.folder / "optuna.db").is_file():
+        if not self._has_a_study():
             return []
         storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder}/optuna.db", skip_table_creation=True)
         names = optuna.get_all_study_names(storage)
@@ -141,9 +151,12 @@ def test_tables_and_pictures_are_logged_and_the_best_models_registered(finished)
     assert sorted(trials["trial"]) == [0, 1, 2, 3, 4]
     best = json.loads((finished.result / "confirmation.json").read_text())["tuned"]
     version = finished.client.get_model_version_by_alias("nt-classifier", "tuned")
-    params = finished.client.get_run(version.run_id).data.params
+    generator = finished.client.get_model_version_by_alias("nt-gan", "tuned")
+    params = {
+        **finished.client.get_run(generator.run_id).data.params,
+        **finished.client.get_run(version.run_id).data.params,
+    }
     assert {name: float(params[name]) for name in best} == best
-    assert finished.client.get_model_version_by_alias("nt-gan", "tuned").run_id
 
 
 def test_the_printed_commands_repeat_the_best_trial(finished) -> None:

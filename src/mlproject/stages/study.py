@@ -109,7 +109,13 @@ def announce(design: Design, config: Configuration, workers: int, done: set[str]
         return 0.0
     say(f"  measuring this machine with {workers} at a time, {config.study.fit_threads} threads each ...")
     typical = max(design.subjects) or config.data.n_train
-    seconds = expected_seconds(design, config, probe(config, workers, typical), workers, done)
+    try:
+        rates = probe(config, workers, typical)
+    except UserError as error:
+        # what fails here fails in its fits as well, where it takes no other along
+        say(f"  the time cannot be told: {error}")
+        return 0.0
+    seconds = expected_seconds(design, config, rates, workers, done)
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
     say(f"  expected time: {duration(seconds)}, until about {end:%H:%M}")
     return seconds

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.errors import UserError
-from mlproject.files import atomic_folder, atomic_write_json, sweep_unfinished
+from mlproject.files import atomic_folder, atomic_write_bytes, atomic_write_json, sweep_unfinished
 
 _FOLDER_NAME = re.compile(r"step-(\d{8,})")
 
@@ -54,7 +54,8 @@ def save_checkpoint(
     target = folder / f"step-{step:08d}"
     with atomic_folder(target) as unfinished:
         stored = {name: _detached(tensor) for name, tensor in tensors.items()}
-        save_file(stored, unfinished / "tensors.safetensors")
+        # not with save_file, which does not synchronise and tells of a full disk in an error of its own
+        atomic_write_bytes(unfinished / "tensors.safetensors", save(stored))
         atomic_write_json(unfinished / "state.json", {"step": step, "state": dict(state)})
         write_checksums(unfinished)
     # a checkpoint ahead of this one could not be verified when the loop resumed behind it: it is of no use

@@ -1,10 +1,14 @@
 """Atomic writing: a reader, or a restart after a kill, sees the old content or the new, never a part."""
 
+import errno
+import fcntl
+import glob
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,8 @@ from mlproject.errors import UserError
 
 # The suffix of unfinished files and folders; `sweep_unfinished` removes what a killed process left.
 UNFINISHED = ".unfinished"
+_UNFINISHED_NAME = re.compile(rf"(?<=/)\.([^/]+)\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}(?=/|$)")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _unfinished_sibling(path: Path) -> Path:
@@ -37,7 +43,7 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a writable place") from error
+        raise _refused(path, error) from error
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -65,7 +71,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a writable place") from error
+        raise _refused(path, error) from error
     try:
         yield temporary
         if path.exists():
@@ -78,15 +84,72 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a writable place") from error
+        raise _refused(path, error) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def sweep_unfinished(parent: str | Path) -> None:
-    """Remove what a killed process left half-written directly under `parent`."""
-    for leftover in Path(parent).glob(f".*{UNFINISHED}"):
+@contextmanager
+def sole_writer(path: str | Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Held by one process of this machine at a time, so that two do not write `path` together; others wait.
+
+    What a killed writer of `path` left beside it is removed.
+
+    Args:
+        waits: called once when another process holds it.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    path = Path(path)
+    lock_path = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(lock_path, waits)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        sweep_unfinished(path.parent, path.name)
+        yield
+    finally:
+        # under the lock; whoever waits for it sees that its file is gone and begins anew
+        lock_path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _locked(path: Path, waits: Callable[[], None]) -> int:
+    told = False
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    waits()
+                told = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    mend = "make room there and start again" if error.errno in _FULL else "choose a writable place"
+    # what is in a folder that is not finished is told by the name that the folder would have had
+    shown = _UNFINISHED_NAME.sub(r"\1", str(path))
+    return UserError(f"cannot write {shown}: {error.strerror or error}; {mend}")
+
+
+def sweep_unfinished(parent: str | Path, name: str = "*") -> None:
+    """Remove what a killed process left half-written directly under `parent`, of all names or of one."""
+    pattern = name if name == "*" else f"{glob.escape(name)}.*"
+    for leftover in Path(parent).glob(f".{pattern}{UNFINISHED}"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.config import GanConfig
 from mlproject.errors import UserError
-from mlproject.files import atomic_folder, atomic_write_json
+from mlproject.files import atomic_folder, atomic_write_bytes, atomic_write_json
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.networks import build_networks
 from mlproject.runtime import torch_generator
@@ -120,7 +120,7 @@ def save_generator(folder: str | Path, trained: "TrainedGan", meta: Mapping[str,
     }
     with atomic_folder(folder) as unfinished:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.generator.state_dict().items()}
-        save_file(weights, unfinished / WEIGHTS_NAME)
+        atomic_write_bytes(unfinished / WEIGHTS_NAME, save(weights))
         atomic_write_json(unfinished / INFO_NAME, info)
         return write_checksums(unfinished)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mlproject.classifier.weights import load_weights
 from mlproject.config import ClassifierConfig
+from mlproject.distributed import World, share_statistics
 from mlproject.errors import UserError
 from mlproject.runtime import seed_for
 
@@ -66,6 +67,27 @@ class GreyEfficientNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [n] of the anomalous class for float images [n, 1, h, w] in [-1, 1]."""
         return self.network(self.prepare(images)).squeeze(1)
+
+    def share_batch(self, world: World, device: torch.device) -> None:
+        """Make of this process's rows what they would be among those of the whole batch: in batch norms and dropout.
+
+        To be called before an optimiser takes the parameters, and before `stages`.
+        """
+        if world.size == 1:
+            return
+        share_statistics(self, world, device)
+        rate, self.network.drop_rate = self.network.drop_rate, 0.0
+        if rate == 0:
+            return
+
+        def dropped(head: nn.Module, features: tuple[torch.Tensor]) -> torch.Tensor | None:
+            if not head.training:
+                return None
+            # the mask is drawn for all rows, as a process by itself draws it
+            whole = features[0].new_ones(len(features[0]) * world.size, features[0].shape[1])
+            return features[0] * world.rows(F.dropout(whole, rate))
+
+        self.network.classifier.register_forward_pre_hook(dropped)
 
     def stages(self) -> list[list[nn.Module]]:
         """The network's parts from the head down to the stem, in the order in which they are unfrozen."""

@@ -10,13 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlproject.checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
+from mlproject.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from mlproject.config import ClassifierConfig
 from mlproject.data.crops import Crops
 from mlproject.errors import UserError
@@ -85,13 +79,14 @@ def save_standing(
     save_checkpoint(folder, standing.step, tensors, state)
 
 
-def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, identity: Identity) -> Standing:
-    """Fill `module` and `optimizer` from the latest checkpoint in `folder`; a fresh standing when there is none.
+def resume(
+    checkpoint: Checkpoint | None, module: nn.Module, optimizer: torch.optim.Optimizer, identity: Identity
+) -> Standing:
+    """Fill `module` and `optimizer` from a checkpoint; a fresh standing when there is none.
 
     Raises:
         UserError: the checkpoint was written by a training with another configuration or other images.
     """
-    checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         return Standing()
     _refuse_other_training(checkpoint, identity)

@@ -24,6 +24,7 @@ from mlproject.config import ClassifierConfig
 from mlproject.data.augment import augment_batch
 from mlproject.data.crops import Crops, empty_crops
 from mlproject.data.mix import MixedSource
+from mlproject.distributed import ALONE, World
 from mlproject.errors import UserError
 from mlproject.runtime import seed_for
 
@@ -57,6 +58,7 @@ def train_classifier(
     report: Report,
     report_image: ReportImage,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> TrainedClassifier:
     """Train on a mix of `real` and `synthetic` crops, or continue what `work_dir` holds of this training.
 
@@ -68,21 +70,27 @@ def train_classifier(
             `train.images_per_second` now and then, `val.auc` and `val.loss` at each validation.
         report_image: takes (step, name, uint8 [h, w]): the first augmented batch.
         progress: takes the number of completed steps, first the one that the run starts from.
+        world: the processes that train together, each of which calls this with the same crops and settings. The first
+            alone reads and writes checkpoints and is to report.
 
     Raises:
         UserError: the mix lacks its images, sizes differ, validation has one class, weights cannot be had, the work
-            folder belongs to another training, or the loss is not finite.
+            folder belongs to another training, the processes cannot share a batch, or the loss is not finite.
     """
+    world.require_shares(config.batch_size, "classifier.batch_size")
     source = mixed_source(real, synthetic, validation, config)
     weights_by_class = class_weights(source.label_shares(), config.class_weighting).to(device)
 
-    module = build_classifier(config).to(device).to(memory_format=torch.channels_last)
+    module = build_classifier(config)
+    world.start_as_first(module)
+    module.share_batch(world, device)
+    module = module.to(device).to(memory_format=torch.channels_last)
     stages = module.stages()
     optimizer = torch.optim.AdamW(param_groups_weight_decay(module, config.weight_decay), lr=config.learning_rate)
 
     folder = work_dir / "checkpoints"
     identity = identity_of(config, real, synthetic, validation)
-    standing = resume(folder, module, optimizer, identity)
+    standing = resume(world.latest_checkpoint(folder), module, optimizer, identity)
     step = saved_step = standing.step
     if progress is not None:
         progress(step)
@@ -98,13 +106,13 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = rate
 
-        # One batch, augmented
+        # One batch, augmented, of which a process among others then keeps its own rows
         images, labels, _ = source.batch(step)
         images = augment_batch(images, config.augment, seed_for(config.seed, "augment", step))
         if step == 0:
             report_image(0, "augmented_batch", tile(images))
-        inputs = as_input(images, device)
-        targets = torch.from_numpy(labels).to(device)
+        inputs = as_input(world.rows(images), device)
+        targets = torch.from_numpy(world.rows(labels)).to(device)
 
         # One optimiser step; dropout draws from a fork of torch's generator at this step's own seed
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -114,6 +122,7 @@ def train_classifier(
         loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weight=weights_by_class[targets])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        world.average_gradients(module.parameters())
         optimizer.step()
         pending.append((loss.detach(), rate))
         step += 1
@@ -124,7 +133,7 @@ def train_classifier(
         validate = step == config.steps or step % config.eval_every == 0
         save = step == config.steps or step % config.checkpoint_every == 0
         if validate or save or len(pending) == REPORT_EVERY:
-            losses = torch.stack([value for value, _ in pending]).tolist()
+            losses = world.mean(torch.stack([value for value, _ in pending])).tolist()
             first = step - len(losses) + 1
             for number, value in enumerate(losses, start=first):
                 if not np.isfinite(value):
@@ -161,7 +170,8 @@ def train_classifier(
             if not all_finite(module):
                 raise _not_finite("a weight", step, folder, saved_step)
             standing.step = saved_step = step
-            save_standing(folder, standing, module, optimizer, identity)
+            if world.is_first:
+                save_standing(folder, standing, module, optimizer, identity)
         if not pending:
             started = time.perf_counter()
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlproject.distributed import ALONE, World
+
 # a shift of up to an eighth of the side, as in the paper
 SHIFT_SHARE = 0.125
 # ultrasound gain and dynamic range vary by less than the paper's colour settings
@@ -28,9 +30,11 @@ class Augmentation:
 
 
 def draw_augmentation(
-    kind: str, count: int, size: int, generator: torch.Generator, device: torch.device
+    kind: str, count: int, size: int, generator: torch.Generator, device: torch.device, world: World = ALONE
 ) -> Augmentation | None:
     """Draw for `count` images of `size` pixels from a CPU generator; None, and nothing drawn, for the kind `none`.
+
+    Of several processes each draws for all images and keeps its own rows.
 
     Real image i and synthetic image i of a critic step share a draw. Each still sees the same distribution of
     transformations, but in the difference of the two mean scores, which is all that a Wasserstein critic learns from,
@@ -41,10 +45,11 @@ def draw_augmentation(
     assert kind in ("translation", "translation_brightness"), kind
     limit = round(SHIFT_SHARE * size)
     shifts = torch.randint(-limit, limit + 1, (2, count), generator=generator).to(device)
+    down, right = world.rows(shifts[0]), world.rows(shifts[1])
     if kind == "translation":
-        return Augmentation(shifts[0], shifts[1], None, None)
+        return Augmentation(down, right, None, None)
     grey = (torch.rand(2, count, generator=generator) * 2 - 1).to(device)
-    return Augmentation(shifts[0], shifts[1], BRIGHTNESS * grey[0], 1 + CONTRAST * grey[1])
+    return Augmentation(down, right, world.rows(BRIGHTNESS * grey[0]), world.rows(1 + CONTRAST * grey[1]))
 
 
 def augment(images: Tensor, augmentation: Augmentation | None) -> Tensor:

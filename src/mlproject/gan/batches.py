@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlproject.distributed import ALONE, World
 from mlproject.runtime import seed_for
 
 # where a falling learning rate ends, as a share of the configured one
@@ -27,28 +28,32 @@ def rate_share(schedule: str, step: int, total: int) -> float:
     return 1 - (1 - FINAL_RATE) * max(0.0, 2 * step / total - 1)
 
 
-def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [n, 1, height, width] mirrored left to right with probability one half."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+def mirror_some(images: Tensor, generator: torch.Generator, world: World = ALONE) -> Tensor:
+    """Each image [n, 1, height, width], of a process's rows, mirrored left to right with probability one half."""
+    mirrored = world.rows(torch.rand(len(images) * world.size, generator=generator) < 0.5)
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float) -> Tensor:
+def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float, world: World = ALONE) -> Tensor:
     """The first images of the synthetic batch replaced by real images of another class than asked for.
 
     A critic that rates those low has to look at the class (Reed et al. 2016). Image i becomes a real image of the
     batch whose label is not labels[i]; without any it stays. With share w the generator's optimum becomes
     (p(x|y) - w p(x|other)) / (1 - w), which draws the classes a little more apart than they are.
+
+    Of several processes each gives its own rows as `fake`, and `real` and `labels` of the whole batch.
     """
-    count = round(share * len(fake))
+    first = world.rank * len(fake)
+    count = min(max(round(share * len(real)) - first, 0), len(fake))
     if count == 0:
         return fake
-    rows = torch.arange(len(fake), device=fake.device)
+    rows = torch.arange(len(real), device=fake.device)
+    own = rows[first : first + count]
     # the next image in the batch whose class differs, around the end
-    distance = (rows[None, :] - rows[:count, None]) % len(fake)
-    distance = torch.where(labels[None, :] != labels[:count, None], distance, len(fake))
+    distance = (rows[None, :] - own[:, None]) % len(real)
+    distance = torch.where(labels[None, :] != labels[own][:, None], distance, len(real))
     nearest, source = distance.min(dim=1)
-    replaced = torch.where((nearest < len(fake))[:, None, None, None], real[source], fake[:count])
+    replaced = torch.where((nearest < len(real))[:, None, None, None], real[source], fake[:count])
     return torch.cat([replaced, fake[count:]])
 
 

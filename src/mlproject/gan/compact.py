@@ -180,6 +180,11 @@ def picture_sides(size: int) -> tuple[int, ...]:
     return tuple(side for side in (16, 32, 64, 128, 256, 512) if side <= size)
 
 
+def group_size(count: int, group: int) -> int:
+    """Images in each group of a batch of `count`: its largest divisor up to `group`; 1 where groups are turned off."""
+    return max(divisor for divisor in range(1, max(group, 1) + 1) if count % divisor == 0)
+
+
 def minibatch_deviation(maps: Tensor, group: int) -> Tensor:
     """Mean standard deviation of the maps over groups of neighbouring images, as a plane (Karras et al. 2018).
 
@@ -188,7 +193,7 @@ def minibatch_deviation(maps: Tensor, group: int) -> Tensor:
 
     Args:
         maps: [n, channels, height, width].
-        group: images in a group; the largest divisor of n up to `group` is used. 0 gives a plane of zeros.
+        group: images in a group, see `group_size`. 0 gives a plane of zeros.
 
     Returns:
         [n, 1, height, width], the same value at every place and for every image of a group.
@@ -196,7 +201,7 @@ def minibatch_deviation(maps: Tensor, group: int) -> Tensor:
     count, _channels, height, width = maps.shape
     if group == 0:
         return maps.new_zeros(count, 1, height, width)
-    size = max(divisor for divisor in range(1, group + 1) if count % divisor == 0)
+    size = group_size(count, group)
     # double backward runs through this: the square root keeps clear of zero
     grouped = maps.float().unflatten(0, (count // size, size))
     deviation = (grouped.var(dim=1, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mlproject.checkpoint import Checkpoint, latest_checkpoint, optimizer_tensors, restore_optimizer
 from mlproject.config import GanConfig
+from mlproject.distributed import World
 from mlproject.errors import UserError
 
 # losses that stop the run when they are not finite
@@ -42,6 +43,17 @@ class RunState:
         if name in self.first_bad:
             bad = ~torch.isfinite(guard.detach()) & (self.first_bad[name] == 0)
             self.first_bad[name] += bad * step
+
+    def share(self, world: World) -> None:
+        """Make the sums the means over all processes, and a bad step of one of them a bad step of all."""
+        if world.size == 1:
+            return
+        for total in self.sums.values():
+            total.copy_(world.mean(total))
+        for first in self.first_bad.values():
+            none = torch.iinfo(first.dtype).max
+            earliest = world.smallest(torch.where(first == 0, none, first))
+            first.copy_(torch.where(earliest == none, 0, earliest))
 
     def means(self) -> dict[str, float]:
         """The means since the last call."""

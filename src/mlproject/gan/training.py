@@ -20,14 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlproject.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from mlproject.checkpoint import Checkpoint, save_checkpoint
 from mlproject.config import GanConfig
 from mlproject.data.checks import CLASS_NAMES
 from mlproject.data.images import grid
+from mlproject.distributed import ALONE, World, share_statistics
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
 from mlproject.gan.batches import as_float, batch_indices, mirror_some, rate_share, with_mismatched
+from mlproject.gan.compact import group_size
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
 from mlproject.gan.networks import build_networks
@@ -82,6 +84,7 @@ def train_gan(
     evaluate: Evaluate | None = None,
     feature_maps: FeatureMaps | None = None,
     progress: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
 ) -> TrainedGan:
     """Train a generator on crops, resuming from `work_dir` when it holds a checkpoint of the same run.
 
@@ -96,9 +99,12 @@ def train_gan(
             generator of the highest value is returned instead of the last one.
         feature_maps: what the feature critic sees; needed when `config.feature_critic` is above 0.
         progress: called with (finished steps, all steps).
+        world: the processes that train together, each of which calls this with the same images and settings. The
+            first alone reads and writes checkpoints and is to report and evaluate.
 
     Raises:
-        UserError: unusable images or labels, a work folder of another run, or a loss that is not finite.
+        UserError: unusable images or labels, a work folder of another run, a batch that the processes cannot share,
+            or a loss that is not finite.
     """
     images, labels = _checked(images, labels)
     device = torch.device(device)
@@ -106,6 +112,8 @@ def train_gan(
     bf16 = config.precision == "bf16" and supports_bf16(device)
     autocast = functools.partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=bf16)
     identity = _identity(config, images, labels, bf16)
+    grouped = config.minibatch_group if config.architecture == "compact" else 0
+    world.require_shares(config.batch_size, "gan.batch_size", group_size(config.batch_size, grouped))
 
     # networks, drawn from the seed without touching the state of anyone else's draws
     with torch.random.fork_rng(devices=[]):
@@ -115,6 +123,8 @@ def train_gan(
             assert feature_maps is not None, "a feature critic needs feature maps"
             sample = torch.from_numpy(images[:: max(1, len(images) // 256)]).to(device)
             critic.features = FeatureCritic(feature_maps, as_float(sample), len(CLASS_NAMES))
+    world.start_as_first(generator, critic)
+    share_statistics(generator, world, device)
     generator = generator.to(device).to(memory_format=torch.channels_last).train()
     critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
@@ -124,7 +134,7 @@ def train_gan(
 
     # resume
     run = RunState(generator, critic, average, generator_optimizer, critic_optimizer, device)
-    checkpoint = latest_checkpoint(work_dir)
+    checkpoint = world.latest_checkpoint(work_dir)
     start = 0
     if checkpoint is not None:
         _require_same_run(checkpoint, identity, total)
@@ -143,18 +153,21 @@ def train_gan(
         for group in (*generator_optimizer.param_groups, *critic_optimizer.param_groups):
             group["lr"] = rate
 
-        # critic steps: real images against synthetic ones of the same labels
+        # critic steps: real images against synthetic ones of the same labels. What is drawn is drawn for the whole
+        # batch, of which a process among others then keeps its own rows
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
-            real, real_labels = as_float(pixels[chosen]), classes[chosen]
+            real, labels_of_all = as_float(pixels[chosen]), classes[chosen]
             if config.mirror:
                 real = mirror_some(real, draw)
-            inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
+            inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
+            real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():
                 fake = generator(inputs, real_labels)
-            fake = with_mismatched(fake, real, real_labels, config.mismatched)
-            shared = draw_augmentation(config.augment, config.batch_size, size, draw, device)
+            fake = with_mismatched(fake, real, labels_of_all, config.mismatched, world)
+            real = world.rows(real)
+            shared = draw_augmentation(config.augment, config.batch_size, size, draw, device, world)
             real, fake = augment(real, shared), augment(fake, shared)
 
             with autocast():
@@ -163,7 +176,7 @@ def train_gan(
             run.note("gan.wasserstein", step, real_scores.mean() - fake_scores.mean(), loss)
             # the lazy penalty: every k-th step with k times the weight
             if turn % config.penalty_every == 0:
-                weights = torch.rand(config.batch_size, generator=draw).to(device)
+                weights = world.rows(torch.rand(config.batch_size, generator=draw)).to(device)
                 with autocast():
                     norms = losses.gradient_norms(critic, losses.interpolates(real, fake, weights), real_labels)
                 penalty = losses.gradient_penalty(norms)
@@ -178,7 +191,7 @@ def train_gan(
                 feature_loss = losses.critic_loss(real_scores, fake_scores)
                 feature_loss = feature_loss + config.drift * losses.drift_penalty(real_scores)
                 if turn % config.penalty_every == 0:
-                    weights = torch.rand(config.batch_size, generator=draw).to(device)
+                    weights = world.rows(torch.rand(config.batch_size, generator=draw)).to(device)
                     with autocast():
                         norms = map_gradient_norms(critic.features, real_maps, fake_maps, real_labels, weights)
                     run.note("gan.feature_gradient_norm", step, norms.mean(), norms.mean())
@@ -188,21 +201,23 @@ def train_gan(
                 loss = loss + feature_loss
             if critic.classes is not None:
                 # moved about and mirrored: it would soon know the training images by heart and have nothing to say
-                moved = draw_augmentation("translation", config.batch_size, size, draw, device)
+                moved = draw_augmentation("translation", config.batch_size, size, draw, device, world)
+                mirrored = mirror_some(real, draw, world)
                 with autocast():
-                    class_loss = F.cross_entropy(critic.classes(augment(mirror_some(real, draw), moved)), real_labels)
+                    class_loss = F.cross_entropy(critic.classes(augment(mirrored, moved)), real_labels)
                 run.note("gan.class_loss", step, class_loss, class_loss)
                 loss = loss + class_loss
             critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            world.average_gradients(critic.parameters())
             critic_optimizer.step()
             run.note("gan.critic_loss", step, loss, loss)
 
         # generator step, labels drawn with the share that the data has
         draw = torch_generator(config.seed, "generator", step)
-        inputs = torch.randn(config.batch_size, generator.inputs_size, generator=draw).to(device)
-        fake_labels = classes[torch.randint(len(images), (config.batch_size,), generator=draw).to(device)]
-        transformation = draw_augmentation(config.augment, config.batch_size, size, draw, device)
+        inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
+        fake_labels = classes[world.rows(torch.randint(len(images), (config.batch_size,), generator=draw)).to(device)]
+        transformation = draw_augmentation(config.augment, config.batch_size, size, draw, device, world)
         critic.requires_grad_(False)
         with autocast():
             fake = augment(generator(inputs, fake_labels), transformation)
@@ -214,13 +229,14 @@ def train_gan(
                 fake_scores = critic.features(fake_maps, fake_labels)
             loss = loss + config.feature_critic * losses.generator_loss(fake_scores)
         if critic.classes is not None:
-            moved = draw_augmentation("translation", config.batch_size, size, draw, device)
+            moved = draw_augmentation("translation", config.batch_size, size, draw, device, world)
             with autocast():
                 class_loss = F.cross_entropy(critic.classes(augment(fake, moved)), fake_labels)
             run.note("gan.generator_class_loss", step, class_loss, class_loss)
             loss = loss + config.auxiliary * class_loss
         generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        world.average_gradients(generator.parameters())
         generator_optimizer.step()
         critic.requires_grad_(True)
         run.note("gan.generator_loss", step, loss, loss)
@@ -231,13 +247,14 @@ def train_gan(
         # report, then checkpoint, so that a journal cut at a checkpoint lacks nothing
         last = step == total
         if last or step % config.log_every == 0 or step % config.checkpoint_every == 0:
+            run.share(world)
             run.require_finite(config, work_dir)
         if last or step % config.log_every == 0:
             now = time.perf_counter()
             seen = (step - clock_step) * config.critic_steps * config.batch_size
             report(step, {**run.means(), "gan.images_per_second": seen / max(now - clock, 1e-9)})
             clock, clock_step = now, step
-        if last or step % config.grid_every == 0:
+        if world.is_first and (last or step % config.grid_every == 0):
             with torch.no_grad():
                 drawn = average(grid_inputs.to(device), grid_labels.to(device))
             report_image(step, "samples", grid(to_grey_levels(drawn), GRID_COLUMNS))
@@ -246,7 +263,7 @@ def train_gan(
                 if values:
                     report(step, values)
                 run.keep_best(values.get(SELECTION))
-        if last or step % config.checkpoint_every == 0:
+        if world.is_first and (last or step % config.checkpoint_every == 0):
             save_checkpoint(Path(work_dir), step, run.tensors(), {"identity": identity, "best": run.best})
         if progress is not None:
             progress(step, total)

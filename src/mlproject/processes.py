@@ -1,8 +1,9 @@
-"""Work in processes of their own, a few at a time: one that fails or is killed takes no other along."""
+"""Work in processes of their own, a few at a time: one that fails takes no other along; and names of processes."""
 
 import contextlib
 import multiprocessing
 import os
+import socket
 import sys
 import threading
 from collections import deque
@@ -10,6 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import psutil
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SECONDS_TO_END = 20.0
@@ -87,3 +90,22 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
+
+
+def this_process() -> str:
+    """Host, process id and start time: a process id alone is given to others later."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def is_alive(process: str) -> bool:
+    """Whether a process named by `this_process` still runs; one on another host counts as alive."""
+    host, _, rest = process.rpartition(":")[0].rpartition(":")
+    if host and host != socket.gethostname():
+        return True
+    try:
+        found = psutil.Process(int(rest))
+        # a zombie has ended and waits for its parent to notice
+        same = f"{found.create_time():.2f}" == process.rpartition(":")[2]
+        return same and found.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError):
+        return False

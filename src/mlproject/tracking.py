@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -22,14 +21,16 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import psutil
 
-from mlproject import environment
+from mlproject import environment, remote
 from mlproject.checkpoint import latest_checkpoint
 from mlproject.config import SECTIONS, Configuration, as_nested, as_yaml
 from mlproject.data.manifest import DataSet
 from mlproject.errors import Stopped, UserError
 from mlproject.journal import Entry, Journal
+from mlproject.memory import told_as_memory
+from mlproject.processes import is_alive, this_process
+from mlproject.remote import at_once
 
 environment.quiet()
 
@@ -40,10 +41,13 @@ from mlflow.tracking.context import registry as context_registry  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE  # noqa: E402
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, MAX_TAG_VAL_LENGTH  # noqa: E402
 
+from mlproject.lost_runs import PROCESS_TAG, end_lost_runs  # noqa: E402 - it imports MLflow
+
 Report = Callable[[int, Mapping[str, float]], None]
 
 _BATCH = 1000  # metrics in one request, MLflow's limit
 _SECONDS_BETWEEN_FLUSHES = 5.0
+_SECONDS_BETWEEN_QUESTIONS = 15.0  # to a store that did not take what it was given
 _DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
 _JOURNAL = "metrics.jsonl"
 _ATTEMPTS = 4
@@ -68,7 +72,7 @@ class Store:
     def ui_command(self) -> str:
         """The command that opens this store in the MLflow UI."""
         if self.uri.startswith("http"):
-            return f"open {self.uri}"
+            return f"open {remote.without_password(self.uri)}"
         return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {self.uri}"
 
     def tags_of(self, run_id: str) -> dict[str, str]:
@@ -146,7 +150,8 @@ def open_store(experiment: str) -> Store:
     uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     try:
-        with _store_lock(uri, database):
+        # a server that is not there is told in seconds
+        with _store_lock(uri, database), at_once(retries=2):
             client = MlflowClient(uri, uri)
             if run_id := os.environ.get("MLFLOW_RUN_ID"):
                 experiment_id = client.get_run(run_id).info.experiment_id
@@ -155,13 +160,12 @@ def open_store(experiment: str) -> Store:
             else:
                 # beside the database, wherever the command was typed
                 place = (database.parent / "mlruns" / quote(experiment, safe="")).as_uri() if database else None
-                experiment_id = client.create_experiment(experiment, artifact_location=place)
+                experiment_id = _create_experiment(client, experiment, place)
             _describe_experiment(client, experiment_id)
     except UserError:
         raise
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a store that is not there
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"tracking store {uri} cannot be opened ({reason}); check MLFLOW_TRACKING_URI") from error
+        raise remote.not_opened(uri, error) from error
     os.environ["MLFLOW_TRACKING_URI"] = uri
     return Store(uri, client, experiment_id)
 
@@ -174,6 +178,16 @@ def attach_store(uri: str, experiment_id: str) -> Store:
         client = MlflowClient(uri, uri)
         client.get_experiment(experiment_id)
     return Store(uri, client, experiment_id)
+
+
+def _create_experiment(client: MlflowClient, name: str, place: str | None) -> str:
+    """The experiment, made by this process or at the same moment by another of a server's clients."""
+    try:
+        return client.create_experiment(name, artifact_location=place)
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return found.experiment_id
 
 
 def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
@@ -218,7 +232,9 @@ class Run:
     def __init__(self, store: Store, run_id: str, stage: str) -> None:
         self.store, self.id, self.stage = store, run_id, stage
         self._buffer: list[Metric] = []
-        self._flushed = time.monotonic()
+        self._images: list[tuple[int, str, np.ndarray]] = []
+        self._offered = time.monotonic()
+        self._refused = False
         self._continues: list[str] = []
 
     # -- what a stage asks of earlier runs ------------------------------------------------------------------------
@@ -239,17 +255,17 @@ class Run:
                 if run_id == self.id or "continued_by" in earlier:
                     continue
                 if status == "RUNNING":
-                    if is_alive(earlier.get("stage.process", "")):
+                    if is_alive(earlier.get(PROCESS_TAG, "")):
                         continue
                     self.store.client.set_terminated(run_id, "KILLED")
                 self.store.client.set_tag(run_id, "continued_by", self.id)
                 self._continues.append(run_id)
-        self.set_tags({"stage.key": key, "stage.process": this_process(), **(tags or {})})
+        self.set_tags({"stage.key": key, **(tags or {})})
 
     def finish_as_reused(self, run_id: str) -> None:
         """Stand for a finished run: its metrics, its tags, and its artifacts by reference."""
         source = self.store.client.get_run(run_id)
-        own = {"stage.process", *self.store.tags_of(self.id)}
+        own = self.store.tags_of(self.id)
         kept = {key: value for key, value in source.data.tags.items() if key not in own and key[:7] != "mlflow."}
         note = f"Nothing was computed: metrics and artifacts are those of run {run_id}."
         self.set_tags({**kept, "reused_from": run_id, MLFLOW_RUN_NOTE: note})
@@ -266,33 +282,64 @@ class Run:
 
     def _add(self, entry: Entry) -> None:
         self._buffer += [Metric(key, value, entry.time_ms, entry.step) for key, value in entry.values.items()]
-        if len(self._buffer) >= _BATCH or time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
-            self.flush()
+        since = time.monotonic() - self._offered
+        if self._refused:
+            due = since > _SECONDS_BETWEEN_QUESTIONS
+        else:
+            due = len(self._buffer) >= _BATCH or since > _SECONDS_BETWEEN_FLUSHES
+        if due:
+            self._offer()
 
-    def flush(self) -> None:
-        """Hand everything that is buffered to the store.
+    def _offer(self) -> None:
+        """Hand over what is buffered if the store takes it now, and keep it otherwise: the work goes on meanwhile."""
+        try:
+            with at_once():
+                self._send()
+        except MlflowException as error:
+            if not self._refused:
+                reason = remote.one_line(error)[:200]
+                print(f"warning: the tracking store takes nothing now, the work goes on ({reason})", file=sys.stderr)
+            self._refused = True
+        else:
+            if self._refused:
+                print("the tracking store has taken everything that was kept for it", flush=True)
+            self._refused = False
+        self._offered = time.monotonic()
+
+    def _send(self) -> None:
+        """Everything that is buffered, in its order.
 
         A batch leaves the buffer when the store has it: an interruption in between sends it again, and MLflow keeps
         an identical metric once.
-
-        Raises:
-            UserError: the store refuses a batch, after several attempts.
         """
         while self._buffer:
             batch = self._buffer[:_BATCH]
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    self.store.client.log_batch(self.id, metrics=batch)
-                    break
-                except MlflowException as error:
-                    if attempt == _ATTEMPTS:
-                        reason = " ".join(str(error).split())[:200]
-                        raise UserError(
-                            f"{len(self._buffer)} metrics of run {self.id} cannot be stored: {reason}"
-                        ) from error
-                    time.sleep(0.2 * 2**attempt)
+            self.store.client.log_batch(self.id, metrics=batch)
             del self._buffer[: len(batch)]
-        self._flushed = time.monotonic()
+        while self._images:
+            step, name, image = self._images[0]
+            self.store.client.log_image(self.id, image, key=name, step=step)
+            del self._images[0]
+
+    def flush(self) -> None:
+        """Hand everything that is buffered to the store, and wait for it, minutes for a server that is away.
+
+        Raises:
+            UserError: the store refuses it, after several attempts.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._send()
+                break
+            except MlflowException as error:
+                # MLflow itself has tried for minutes
+                if remote.gives_no_answer(self.store.uri, error):
+                    raise remote.gone(self.store.uri, error) from error
+                if attempt == _ATTEMPTS:
+                    kept = f"{len(self._buffer)} metrics of run {self.id}"
+                    raise UserError(f"{kept} cannot be stored: {remote.one_line(error)[:200]}") from error
+                time.sleep(0.2 * 2**attempt)
+        self._offered, self._refused = time.monotonic(), False
 
     @contextlib.contextmanager
     def journal(self, work: Path) -> Iterator[Report]:
@@ -330,8 +377,10 @@ class Run:
         self.flush()
 
     def report_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """A picture at a step, uint8 [h, w] or [h, w, 3]."""
-        self.store.client.log_image(self.id, np.ascontiguousarray(image), key=name, step=step)
+        """A picture at a step, uint8 [h, w] or [h, w, 3]; like metrics, it may wait for a store that is away."""
+        self._images.append((step, name, np.array(image)))
+        if not self._refused:
+            self._offer()
 
     def log_figure_png(self, name: str, png: bytes) -> None:
         """A finished figure, as `figures/<name>.png`."""
@@ -430,7 +479,8 @@ _SECTIONS_OF = {
 def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     """The run of an entry point: the one that `mlflow run` made for it, or a new one.
 
-    It ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
+    It ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM. Runs that a killed process left behind end
+    here as well.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", "")
     if not run_id:
@@ -438,6 +488,8 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     elif _DRAWN_NAME.fullmatch(store.client.get_run(run_id).info.run_name):
         store.client.update_run(run_id, name=stage)
     store.client.update_run(run_id, status="RUNNING")
+    store.client.set_tag(run_id, PROCESS_TAG, this_process())
+    end_lost_runs(store.client, store.experiment_id)
     with terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
         yield run
 
@@ -461,11 +513,12 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 @contextlib.contextmanager
 def _until_its_end(run: Run, config: Configuration) -> Iterator[Run]:
-    run.set_tags({"stage": run.stage, **environment.git_tags()})
-    status = "FAILED"
+    status, away = "FAILED", False
     try:
+        run.set_tags({"stage": run.stage, **environment.git_tags()})
         run.log_config(config, _SECTIONS_OF[run.stage])
-        yield run
+        with told_as_memory(run.stage, config):
+            yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -474,40 +527,51 @@ def _until_its_end(run: Run, config: Configuration) -> Iterator[Run]:
         status = "KILLED"
         run.set_tags({"stopped": str(reason)[:4000]})
         raise
+    except remote.ServerAwayError:
+        away = True
+        raise
+    except MlflowException as error:
+        away = remote.gives_no_answer(run.store.uri, error)
+        if away:
+            raise remote.gone(run.store.uri, error) from error
+        raise
     except UserError as error:
         with contextlib.suppress(MlflowException):
             run.set_tags({"error": str(error)[:4000]})
         raise
     finally:
-        try:
-            run.flush()
-        except BaseException:
-            status = "FAILED"
-            raise
-        finally:
+        _end(run, status, away)
+
+
+def _end(run: Run, status: str, away: bool) -> None:
+    """Flush and say how the run ended; where nobody answers, the next start of this machine says it."""
+    if away:
+        with at_once(), contextlib.suppress(MlflowException, UserError):
             run.store.client.set_terminated(run.id, status)
+        return
+    try:
+        run.flush()
+    except BaseException as error:
+        status, away = "FAILED", isinstance(error, remote.ServerAwayError)
+        raise
+    finally:
+        if away:
+            with at_once(), contextlib.suppress(MlflowException):
+                run.store.client.set_terminated(run.id, status)
+        else:
+            _set_terminated(run, status)
+
+
+def _set_terminated(run: Run, status: str) -> None:
+    try:
+        run.store.client.set_terminated(run.id, status)
+    except MlflowException as error:
+        if remote.gives_no_answer(run.store.uri, error):
+            raise remote.gone(run.store.uri, error) from error
+        raise
 
 
 def _create(store: Store, name: str, tags: Mapping[str, str]) -> str:
-    defaults = context_registry.resolve_tags()
-    created = store.client.create_run(store.experiment_id, tags=defaults | dict(tags), run_name=name)
+    known = context_registry.resolve_tags() | {PROCESS_TAG: this_process()}
+    created = store.client.create_run(store.experiment_id, tags=known | dict(tags), run_name=name)
     return created.info.run_id
-
-
-def this_process() -> str:
-    """Host, process id and start time: a process id alone is given to others later."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def is_alive(process: str) -> bool:
-    """Whether a process named by `this_process` still runs; one on another host counts as alive."""
-    host, _, rest = process.rpartition(":")[0].rpartition(":")
-    if host and host != socket.gethostname():
-        return True
-    try:
-        found = psutil.Process(int(rest))
-        # a zombie has ended and waits for its parent to notice
-        same = f"{found.create_time():.2f}" == process.rpartition(":")[2]
-        return same and found.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, ValueError):
-        return False

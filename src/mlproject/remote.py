@@ -1,0 +1,96 @@
+"""A tracking server that does not answer, or refuses: how long to wait for it, and how that is told."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from mlproject.errors import UserError
+
+_SECONDS_FOR_AN_ANSWER = 10
+# MLflow's words for a request without an answer, and what a proxy in front of a stopped server says
+_NO_ANSWER = (
+    "failed with exception",
+    "failed with timeout exception",
+    "too many 50",
+    "error code 502",
+    "error code 503",
+)
+_REFUSED = ("error code 401", "error code 403", "Permission denied", "PERMISSION_DENIED")
+_OTHER_SCHEMA = "out-of-date database schema"
+
+
+class ServerAwayError(UserError):
+    """The tracking server gave no answer, after MLflow has tried for minutes."""
+
+
+@contextlib.contextmanager
+def at_once(retries: int = 0) -> Iterator[None]:
+    """MLflow's requests fail after so many further attempts, a second or two apart, where they would take minutes."""
+    changed = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_SECONDS_FOR_AN_ANSWER),
+    }
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def gives_no_answer(uri: str, error: Exception) -> bool:
+    """Whether MLflow failed because the server at `uri` could not be reached."""
+    return uri.startswith("http") and any(words in str(error) for words in _NO_ANSWER)
+
+
+def not_opened(uri: str, error: Exception) -> UserError:
+    """Why a store cannot be opened, and what to do about it."""
+    shown, reason = without_password(uri), one_line(error)
+    if _OTHER_SCHEMA in reason:
+        versions = reason.partition("(")[2].partition(")")[0]
+        return UserError(
+            f"tracking store {shown} was made by another version of MLflow ({versions}); make a copy of the database, "
+            f"then run `mlflow db upgrade {shown}`"
+        )
+    if uri.startswith("http") and any(words in reason for words in _REFUSED):
+        return UserError(
+            f"tracking server {shown} refuses this user ({_brief(reason)}); set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD to those of a user with EDIT permission"
+        )
+    if gives_no_answer(uri, error):
+        return UserError(
+            f"tracking server {shown} does not answer ({_brief(reason)}); start it, or check MLFLOW_TRACKING_URI"
+        )
+    return UserError(f"tracking store {shown} cannot be opened ({reason[:300]}); check MLFLOW_TRACKING_URI")
+
+
+def gone(uri: str, error: Exception) -> ServerAwayError:
+    """What a run says that waited for its server in vain."""
+    return ServerAwayError(
+        f"tracking server {without_password(uri)} does not answer any more ({_brief(one_line(error))}); nothing that "
+        "was measured is lost: start the same command again when the server is back, and it goes on from its last "
+        "checkpoint"
+    )
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _brief(reason: str) -> str:
+    """The cause at the end of what requests and urllib3 tell in nested brackets."""
+    for cause in ("Connection refused", "Read timed out", "Name or service not known", "timed out"):
+        if cause in reason:
+            return cause
+    return reason.rpartition("failed with ")[2][:120]
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{place}"

@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,55 +60,47 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary sibling of `path` and rename it into place when the block ends well.
 
-    An existing folder at `path` is replaced only then; when the block raises, it stays as it was.
+    An existing folder at `path` is replaced only then; when the block raises, it stays as it was. Two processes that
+    write the same folder do so one after the other, and what a killed one left beside it is removed.
 
     Raises:
         UserError: the place cannot be written.
     """
     path = Path(path)
     temporary = _unfinished_sibling(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    except OSError as error:
-        raise _refused(path, error) from error
-    try:
-        yield temporary
-        if path.exists():
-            # rename(2) does not replace a folder that holds files: move the old one aside first
-            retired = _unfinished_sibling(path)
-            os.replace(path, retired)
-            os.replace(temporary, path)
-            shutil.rmtree(retired)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _refused(path, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_sole_writer(path))
+            temporary.mkdir()
+        except OSError as error:
+            raise _refused(path, error) from error
+        try:
+            yield temporary
+            if path.exists():
+                # rename(2) does not replace a folder that holds files: move the old one aside first
+                retired = _unfinished_sibling(path)
+                os.replace(path, retired)
+                os.replace(temporary, path)
+                shutil.rmtree(retired)
+            else:
+                os.replace(temporary, path)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise _refused(path, error) from error
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 @contextmanager
-def sole_writer(path: str | Path, waits: Callable[[], None]) -> Iterator[None]:
+def _sole_writer(path: Path) -> Iterator[None]:
     """Held by one process of this machine at a time, so that two do not write `path` together; others wait.
 
     What a killed writer of `path` left beside it is removed.
-
-    Args:
-        waits: called once when another process holds it.
-
-    Raises:
-        UserError: the place cannot be written.
     """
-    path = Path(path)
     lock_path = path.with_name(f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _locked(lock_path, waits)
-    except OSError as error:
-        raise _refused(path, error) from error
+    lock = _locked(lock_path)
     try:
         sweep_unfinished(path.parent, path.name)
         yield
@@ -118,18 +110,11 @@ def sole_writer(path: str | Path, waits: Callable[[], None]) -> Iterator[None]:
         os.close(lock)
 
 
-def _locked(path: Path, waits: Callable[[], None]) -> int:
-    told = False
+def _locked(path: Path) -> int:
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not told:
-                    waits()
-                told = True
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(lock), os.stat(path)):
                     return lock

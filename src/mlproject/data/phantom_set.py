@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from mlproject.data.checks import BOX, COLUMNS
 from mlproject.data.images import encode_png
 from mlproject.data.phantom import draw_subjects, render_subject
+from mlproject.errors import UserError
 
 # Each split has its own range of the one stream of subjects, so that its subjects stay the same when another split
 # grows. The ranges are wider than the largest split that the configuration allows.
@@ -96,6 +98,9 @@ def write_phantom(
 
     Returns:
         The manifest's rows, in the order of `chosen`.
+
+    Raises:
+        UserError: a process died.
     """
     for split in {split for split, _ in chosen}:
         (folder / "images" / split).mkdir(parents=True, exist_ok=True)
@@ -127,6 +132,11 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable]]:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             yield pool.map
+        except BrokenProcessPool:
+            raise UserError(
+                f"phantom: one of the {workers} processes that draw it died, perhaps killed because memory ran out; "
+                "nothing was written: start again with fewer run.workers"
+            ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -12,7 +12,7 @@ from mlproject import runtime
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
-from mlproject.files import atomic_write_json
+from mlproject.files import atomic_write_json, sweep_unfinished
 from mlproject.pipeline import work_folder
 from mlproject.processes import run_each
 from mlproject.stages import study_files
@@ -52,6 +52,7 @@ def run_study(run: Run, config: Configuration, out: str = "") -> Analysis:
     expected = announce(design, config, workers, done)
     started = time.monotonic()
     with work_folder(config.run.outputs, "study", key) as work:
+        sweep_unfinished(folder)
         data = _prepare(run, config, design)
         first = data[design.seeds[0]]
         run.set_tags({"data_kind": first.data_kind})

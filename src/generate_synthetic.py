@@ -1,6 +1,6 @@
 """Draw synthetic images from a trained generator."""
 
-from mlproject.cli import Configuration, entry_point
+from mlproject.cli import Configuration, Next, entry_point
 
 
 @entry_point(
@@ -13,12 +13,14 @@ from mlproject.cli import Configuration, entry_point
     },
     aliases={"num": "synthesis.per_class", "class": "synthesis.class_name"},
 )
-def main(config: Configuration, generator: str, out: str) -> None:
+def main(config: Configuration, generator: str, out: str) -> list[Next]:
     """Draw synthetic images from a trained generator, each with its generator, seed, class and data digest."""
     from mlproject import stages
 
     with stages.entry_run(config, "generate_synthetic") as run:
-        stages.generate_synthetic(run, config, stages.resolve_generator(run, config, generator), out=out)
+        model = stages.resolve_generator(run, config, generator)
+        drawn = stages.generate_synthetic(run, config, model, out=out)
+    return [Next("train_classifier", "real and these images", {"mix": "hybrid", "synthetic": str(drawn.root)})]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The whole chain on one seed: data, generator, synthetic images, three classifiers, the comparison."""
 
-from mlproject.cli import Configuration, entry_point
+from mlproject.cli import Configuration, Next, entry_point
 
 
 @entry_point(
@@ -10,12 +10,16 @@ from mlproject.cli import Configuration, entry_point
         "out": "folder of the comparison; default: main under run.outputs",
     },
 )
-def main(config: Configuration, data: str, out: str) -> None:
+def main(config: Configuration, data: str, out: str) -> list[Next]:
     """Run the whole chain on one seed and compare classifiers trained on real, synthetic and hybrid images."""
     from mlproject import chain, stages
 
     with stages.entry_run(config, "main") as run:
         chain.compare_mixes(run, config, data=data, out=out)
+    # a study makes its data sets itself, one for each seed: of a prepared one it takes the images
+    images = {"data.source": "manifest", "data.path": f"{data}/manifest.csv"} if data else {}
+    study = Next("study", "is the difference more than chance? several seeds", images, same_data=not data)
+    return [] if data.startswith("runs:/") else [study]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Judge images with a trained classifier."""
 
-from mlproject.cli import Configuration, entry_point
+from mlproject.cli import Configuration, Next, entry_point
 
 
 @entry_point(
@@ -14,12 +14,15 @@ from mlproject.cli import Configuration, entry_point
         "out": "folder to write; default: under run.outputs, named by images and classifier",
     },
 )
-def main(config: Configuration, images: str, boxes: str, classifier: str, out: str) -> None:
+def main(config: Configuration, images: str, boxes: str, classifier: str, out: str) -> list[Next]:
     """Judge images with a trained classifier: a CSV with one row for each, and Grad-CAM pictures when asked."""
     from mlproject import stages
 
     with stages.entry_run(config, "predict") as run:
         stages.predict(run, config, stages.resolve_classifier(run, config, classifier), images, boxes, out)
+    given = {"images": images, "boxes": boxes, "classifier": classifier, "out": out}
+    again = {name: value for name, value in given.items() if value} | {"gradcam": "true"}
+    return [] if config.predict.gradcam else [Next("predict", "and where the evidence lies", again, same_data=False)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Move an alias to a model version that passes every gate."""
 
-from mlproject.cli import Configuration, entry_point
+from mlproject.cli import Configuration, Next, entry_point
 
 
 @entry_point(
@@ -11,12 +11,13 @@ from mlproject.cli import Configuration, entry_point
         "alias": "alias to move; default: champion",
     },
 )
-def main(config: Configuration, name: str, version: str, alias: str) -> None:
+def main(config: Configuration, name: str, version: str, alias: str) -> list[Next]:
     """Move an alias to a version that passes every gate of registry/models.yaml; prints each with its figure."""
     from mlproject import promotion, registry, tracking
 
     store = tracking.open_store(config.run.experiment)
-    promotion.promote(store, name or registry.CLASSIFIER, version, alias or "champion")
+    model = promotion.promote(store, name or registry.CLASSIFIER, version, alias or "champion")
+    return [Next("release", "its weights and card for others", {"name": model.name, "version": model.version})]
 
 
 if __name__ == "__main__":

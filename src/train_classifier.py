@@ -1,6 +1,6 @@
 """Train a classifier on real, synthetic or hybrid images."""
 
-from mlproject.cli import Configuration, entry_point
+from mlproject.cli import Configuration, Next, entry_point
 
 
 @entry_point(
@@ -13,14 +13,15 @@ from mlproject.cli import Configuration, entry_point
         "default: the newest one trained on the same data and subjects",
     },
 )
-def main(config: Configuration, data: str, synthetic: str, generator: str) -> None:
+def main(config: Configuration, data: str, synthetic: str, generator: str) -> list[Next]:
     """Train a classifier on real, synthetic or hybrid images; choose and report on validation."""
     from mlproject import stages
 
     with stages.entry_run(config, "train_classifier") as run:
         dataset = stages.resolve_data(run, config, data)
         pool = stages.resolve_synthetic(run, config, dataset, synthetic, generator)
-        stages.train_classifier(run, config, dataset, pool)
+        model = stages.train_classifier(run, config, dataset, pool)
+    return [Next("eval_classifier", "on the test split; each reading is counted", {"classifier": model.reference})]
 
 
 if __name__ == "__main__":

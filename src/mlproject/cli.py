@@ -5,6 +5,7 @@ Imports nothing heavy, so that `--help`, a typing error and `--dry_run true` ans
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +14,28 @@ import click
 
 from mlproject.config import DEFAULT_CONFIG, SECTIONS, Configuration, as_yaml, load_config
 from mlproject.errors import UserError
+from mlproject.terminal import EXIT_CODES, GroupedOption, Next, echo, help_records, say_next
 
-EXIT_USER_ERROR = 2
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 _CONTEXT = {
     # -P passes keys as they are written: both --dry_run and --dry-run are taken
     "token_normalize_func": lambda token: token.replace("-", "_"),
     "help_option_names": ["-h", "--help"],
     "max_content_width": 110,
 }
+_REFERENCES = "What it works on"
+# how a command runs; a repeat needs these as little as the next command does
+_OF_THIS_COMMAND_ALONE = ("run.dry_run", "run.reuse")
 
 
-class _EntryPoint(click.Command):
-    """A command whose mistakes end in one line on stderr and exit code 2."""
+class EntryPoint(click.Command):
+    """A command whose mistakes end in one line on stderr and exit code 2.
+
+    Attributes:
+        default_config: path of the configuration file that it takes when none is named; "" for the defaults.
+    """
+
+    default_config = ""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
@@ -33,13 +44,26 @@ class _EntryPoint(click.Command):
         except click.ClickException as error:
             _fail(f"{error.format_message()} (--help lists the options)")
         except click.Abort:
-            _fail("interrupted", code=130)
+            _fail("interrupted", code=EXIT_INTERRUPTED)
         except UserError as error:
             _fail(str(error))
+        except BrokenPipeError:
+            # whoever reads our lines, such as `head`, has had enough; a second attempt to write them would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [parameter for parameter in self.params if isinstance(parameter, GroupedOption)]
+        for heading, records in help_records(options, self.default_config).items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=34)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
 
 
 def _fail(message: str, code: int = EXIT_USER_ERROR) -> None:
-    click.echo(f"error: {message}", err=True)
+    echo("error: ", to_stderr=True, fg="red", bold=True, nl=False)
+    echo(message, to_stderr=True)
     sys.exit(code)
 
 
@@ -57,16 +81,24 @@ def _section_options(sections: tuple[str, ...], plain: tuple[str, ...], aliases:
             count[field.name] = count.get(field.name, 0) + 1
     decorators = []
     for section in sections:
+        about = (SECTIONS[section].__doc__ or section).strip().splitlines()[0]
+        group = f"{about} Each also as --{section}.<name>" if section in plain else about
         for field in dataclasses.fields(SECTIONS[section]):
             names = [f"--{section}.{field.name}"]
             if section in plain and count[field.name] == 1:
                 names.insert(0, f"--{field.name}")
             names += [f"--{alias}" for alias, target in aliases.items() if target == f"{section}.{field.name}"]
-            decorators.append(
-                click.option(
-                    *names, f"{section}__{field.name}", default="", metavar=_metavar(field), help=field.metadata["help"]
-                )
+            option = click.option(
+                *names,
+                f"{section}__{field.name}",
+                cls=GroupedOption,
+                group=group.rstrip("."),
+                field=field,
+                default="",
+                metavar=_metavar(field),
+                help=field.metadata["help"],
             )
+            decorators.append(option)
     return decorators
 
 
@@ -77,8 +109,8 @@ def entry_point(
     references: dict[str, str] | None = None,
     aliases: dict[str, str] | None = None,
     default_config: str = "",
-) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a click command of `body(config, **references)`.
+) -> Callable[[Callable[..., list[Next] | None]], EntryPoint]:
+    """Make a click command of `body(config, **references)`, which returns what to type next.
 
     Args:
         own: sections whose keys are options under their plain name (`--lambda_gp`).
@@ -92,20 +124,20 @@ def entry_point(
     the configuration file says".
     """
     sections = (*own, *upstream, "run")
+    default_path = str(DEFAULT_CONFIG.parent / default_config) if default_config else ""
 
-    def decorate(body: Callable[..., None]) -> click.Command:
+    def decorate(body: Callable[..., list[Next] | None]) -> EntryPoint:
         @functools.wraps(body)
         def command(config: str, seed_of_all: str = "", **values: str) -> None:
-            path = config or (str(DEFAULT_CONFIG.parent / default_config) if default_config else None)
             overrides: dict[str, Any] = {}
             if seed_of_all:
                 seeded = [name for name in (*own, *upstream) if "seed" in _names(name) and name != "evaluation"]
                 overrides.update({f"{name}.seed": seed_of_all for name in seeded})
             given = {name: values.pop(name) for name in list(values) if "__" in name}
             overrides.update({name.replace("__", ".", 1): value for name, value in given.items() if value != ""})
-            resolved = load_config(path, overrides)
+            resolved = load_config(config or default_path or None, overrides)
             shown = tuple(name for name in SECTIONS if name in sections)
-            click.echo(f"# {body.__doc__.strip().splitlines()[0]}" if body.__doc__ else "")
+            echo(f"# {body.__doc__.strip().splitlines()[0]}" if body.__doc__ else "", bold=True)
             click.echo(as_yaml(resolved, shown).rstrip())
             for name, value in values.items():
                 click.echo(f"{name}: {value or '(resolved)'}")
@@ -113,27 +145,42 @@ def entry_point(
             if resolved.run.dry_run:
                 click.echo("dry run: nothing was done")
                 return
-            body(resolved, **values)
+            say_next(body(resolved, **values) or [], _carried(config, default_path, overrides, values))
 
-        params: list[Callable] = [
-            click.option("--config", default="", metavar="FILE", help="YAML file over configs/default.yaml"),
-        ]
+        params: list[Callable] = [_reference("--config", metavar="FILE", help="YAML file over configs/default.yaml")]
         if len(own) > 1:
-            every = click.option("--seed", "seed_of_all", default="", metavar="INTEGER", help="seed of every stage")
-            params.append(every)
+            params.append(_reference("--seed", "seed_of_all", metavar="INTEGER", help="seed of every stage"))
         for name, text in (references or {}).items():
             spellings = name.split("/")
-            params.append(click.option(*[f"--{s}" for s in spellings], spellings[0], default="", help=text))
+            params.append(_reference(*[f"--{s}" for s in spellings], spellings[0], metavar="TEXT", help=text))
         params += _section_options(sections, (*own, "run"), aliases or {})
         for option in reversed(params):
             command = option(command)
-        return click.command(cls=_EntryPoint, context_settings=_CONTEXT)(command)
+        made = click.command(cls=EntryPoint, context_settings=_CONTEXT)(command)
+        made.default_config = default_path
+        return made
 
     return decorate
+
+
+def _reference(*names: str, **settings: Any) -> Callable:
+    return click.option(*names, cls=GroupedOption, group=_REFERENCES, default="", **settings)
+
+
+def _carried(config: str, default_path: str, overrides: dict[str, Any], values: dict[str, str]) -> dict[str, str]:
+    """What was given here and holds for the next command: its configuration file, data, and where and how to run."""
+    usual = {os.path.realpath(path) for path in (DEFAULT_CONFIG, default_path) if path}
+    carried = {"config": config} if config and os.path.realpath(config) not in usual else {}
+    if values.get("data"):
+        carried["data"] = values["data"]
+    for key, value in overrides.items():
+        if key.startswith(("data.", "run.")) and key not in _OF_THIS_COMMAND_ALONE:
+            carried[key] = str(value)
+    return carried
 
 
 def _names(section: str) -> set[str]:
     return {field.name for field in dataclasses.fields(SECTIONS[section])}
 
 
-__all__ = ["Configuration", "entry_point"]
+__all__ = ["Configuration", "EntryPoint", "Next", "entry_point"]

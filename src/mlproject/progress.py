@@ -1,5 +1,6 @@
 """Progress on a terminal as a moving bar, in a log file as a line now and then."""
 
+import os
 import sys
 from typing import Any
 
@@ -9,8 +10,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def bar(total: int, description: str, unit: str, initial: int = 0) -> Any:
-    """A tqdm bar on stderr; where stderr is no terminal it writes whole lines, at most one every ten seconds."""
-    if sys.stderr.isatty():
+    """A tqdm bar on stderr; where its cursor cannot move, in a log file, whole lines, at most one every ten seconds."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
     return tqdm(
         total=total,

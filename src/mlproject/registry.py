@@ -46,6 +46,11 @@ class ModelReference:
         where = f"{self.name} version {self.version}" if self.version else str(self.folder)
         return f"{where} (sha256 {self.digest[:12]})"
 
+    @property
+    def reference(self) -> str:
+        """How a command names it: `models:/<name>/<version>`, or its folder."""
+        return f"models:/{self.name}/{self.version}" if self.version else str(self.folder)
+
 
 def register(run: Run, folder: Path, name: str, tags: Mapping[str, str], aliases: bool = True) -> str:
     """Make a model folder a model of the run and a version of `name`; returns the version's number.

@@ -9,6 +9,7 @@ from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.data.prepare import prepare, preview
 from mlproject.errors import UserError
 from mlproject.pipeline import stage_key, subjects_digest
+from mlproject.plain_text import escaped
 from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import describe_dataset, say
@@ -28,7 +29,10 @@ def _source_digest(config: DataConfig) -> str:
     files = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
     if path.is_file():
         files += sorted(found for found in path.parent.rglob("*") if found.is_file() and found != path)
-    return subjects_digest([f"{file.relative_to(path.parent)}:{file_sha256(file)}" for file in files])
+    try:
+        return subjects_digest([f"{escaped(str(file.relative_to(path.parent)))}:{file_sha256(file)}" for file in files])
+    except OSError as error:
+        raise UserError(f"data.path: {error.filename} cannot be opened ({error.strerror})") from None
 
 
 def data_key(config: DataConfig) -> str:
@@ -50,11 +54,7 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
         return dataset
     run.begin_stage(key)
     folder = Path(out) if out else Path(config.run.outputs) / "data" / f"{config.data.source}-{key[:12]}"
-    total = config.data.n_train + config.data.n_val + config.data.n_test + config.data.n_unseen_site
-    with bar(total, "phantom subjects", "subject") as progress:
-        dataset = prepare(
-            config.data, folder, workers=config.run.workers, progress=lambda done, _: progress.update(done - progress.n)
-        )
+    dataset = _prepared(config, folder)
     if warning := dataset.info.get("source", {}).get("dicom"):
         say(warning)
     run.set_tags({"dataset_path": str(folder.resolve())})
@@ -68,6 +68,17 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
             run.log_artifact(folder / name, "dataset")
     say(f"data: {describe_dataset(dataset)}")
     return dataset
+
+
+def _prepared(config: Configuration, folder: Path) -> DataSet:
+    """Drawn beside a progress bar, or imported."""
+    data, workers = config.data, config.run.workers
+    if data.source != "phantom":
+        say(f"prepare_data: importing {data.path} ({data.source})")
+        return prepare(data, folder, workers=workers)
+    total = data.n_train + data.n_val + data.n_test + data.n_unseen_site
+    with bar(total, "phantom subjects", "subject") as progress:
+        return prepare(data, folder, workers=workers, progress=lambda done, _: progress.update(done - progress.n))
 
 
 def dataset_of_run(run: Run, run_id: str) -> DataSet | None:

@@ -7,6 +7,7 @@ is a flat frozen dataclass whose fields carry their help and bounds; entry point
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlproject.errors import UserError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = PROJECT_ROOT / "configs" / "default.yaml"
+_PASSWORD_IN_URL = re.compile(r"://[^/@:\s]*:[^/@\s]+@")
 
 
 def option(
@@ -405,6 +407,11 @@ def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
         if value is None or isinstance(value, (dict, list)):
             raise refuse("text")
         value = str(value)
+        if _PASSWORD_IN_URL.search(value):
+            raise UserError(
+                f"{where}: a password in a URL would be printed and logged; leave it out, and give it as PGPASSWORD in "
+                "the environment or in ~/.pgpass"
+            )
         choices = field.metadata["choices"]
         if choices and value not in choices:
             close = difflib.get_close_matches(value, choices, n=1)

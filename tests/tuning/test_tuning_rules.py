@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlproject.config import load_config
 from mlproject.errors import UserError
 from mlproject.tuning import plan
-from mlproject.tuning.budget import TrialRecord, counted, front, lost, other_generators, ranked, verdict_on
+from mlproject.tuning.budget import TrialRecord, all_fail, counted, front, lost, other_generators, ranked, verdict_on
 from mlproject.tuning.pruning import Check, why_hopeless
 from mlproject.tuning.report import Pair, choose, conclude, counts_text, trials_text
 from mlproject.tuning.space import parse_space
@@ -63,6 +63,14 @@ def test_a_trial_that_always_takes_its_process_along_is_given_up() -> None:
     assert counted(history) == 1, "and counts, so that the search ends"
 
 
+def test_three_errors_and_no_success_are_one_mistake() -> None:
+    errors = [trial(number, "FAIL", error="no weights") for number in range(3)]
+    assert all_fail(errors)
+    assert not all_fail(errors[:2])
+    assert not all_fail([*errors, trial(3)])
+    assert not all_fail([trial(number, "FAIL") for number in range(3)]), "those died with their process"
+
+
 def test_what_the_others_saw_of_their_generators() -> None:
     trials = [
         trial(0, generator="a", checks={"50": [0.2, 0.6]}),
@@ -74,6 +82,8 @@ def test_what_the_others_saw_of_their_generators() -> None:
     assert other_generators(trials, "a") == [{50: Check(0.4, 0.5)}]
     assert verdict_on(trials, "b") == "hopeless at step 50"
     assert verdict_on(trials, "a") == ""
+    told = [trial(0, "RUNNING", generator="a", stopped="hopeless at step 50")]
+    assert verdict_on(told, "a") == "hopeless at step 50", "known before the database calls the trial pruned"
 
 
 def test_ranking_and_front() -> None:
@@ -149,12 +159,14 @@ def test_a_trial_is_hybrid_takes_no_alias_and_is_checked_at_equal_parts() -> Non
 
 def test_fresh_seeds_draw_everything_anew_and_test_no_more_than_validation() -> None:
     config = plan.trial_config(load_config())
-    fresh = plan.confirm_config(config, 1003)
+    fresh = plan.confirm_config(config, 1003, fresh_subjects=True)
     assert {fresh.data.seed, fresh.gan.seed, fresh.classifier.seed, fresh.synthesis.seed} == {1003}
     assert (fresh.data.n_train, fresh.data.n_val, fresh.data.n_test) == (200, 100, 100)
-    imported = plan.trial_config(load_config(None, {"data.source": "manifest", "data.path": "x"}))
-    fresh = plan.confirm_config(imported, 1003)
-    assert (fresh.data, fresh.gan.seed) == (imported.data, 1003)
+    kept = plan.confirm_config(config, 1003, fresh_subjects=False)
+    assert (kept.data, kept.gan.seed) == (config.data, 1003)
+    keys = [plan.confirm_key(own, "") for own in (fresh, kept, plan.confirm_config(config, 1004, True), fresh)]
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[3] != plan.confirm_key(fresh, "digest")
 
 
 def test_a_seed_of_the_search_is_not_fresh() -> None:

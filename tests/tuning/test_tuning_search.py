@@ -1,14 +1,11 @@
 """The search in a real sqlite database: made once, resumed, refused, and its lost trials put back."""
 
-import subprocess
-import sys
 import time
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mlproject.config import PROJECT_ROOT
 from mlproject.errors import UserError
 from mlproject.tuning import search
 from mlproject.tuning.budget import counted
@@ -69,11 +66,10 @@ def test_a_stored_search_of_someone_else_is_refused(url) -> None:
         opened(url)
 
 
-def test_a_database_that_cannot_be_opened_is_one_line_without_its_password(tmp_path) -> None:
+def test_a_database_that_cannot_be_opened_is_one_line(tmp_path) -> None:
     with pytest.raises(UserError, match="cannot be opened") as caught:
         search.connect(f"sqlite:///{tmp_path}/absent/optuna.db", 1, create=True)
     assert "\n" not in str(caught.value)
-    assert search.without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
 
 
 def test_a_trial_whose_process_is_gone_is_begun_again_with_its_settings(url) -> None:
@@ -81,17 +77,22 @@ def test_a_trial_whose_process_is_gone_is_begun_again_with_its_settings(url) -> 
     for process in ("dead", "alive", "alive"):
         begun = study.ask()
         begun.set_user_attr("process", process)
-        search.suggest(begun, SPACE)
-    assert search.put_back_lost(study, lambda process: process == "alive", 60) == [0]
-    assert search.put_back_lost(study, lambda process: process == "alive", 60) == [], "once"
+        begun.set_user_attr("settings", search.suggest(begun, SPACE))
+    assert search.put_back_lost(study, lambda process: process == "alive") == [0]
+    assert search.put_back_lost(study, lambda process: process == "alive") == [], "once"
     states = [trial.state for trial in study.get_trials()]
     assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING, TrialState.WAITING]
     assert counted(search.records(study)) == 2
     again = study.ask()
     assert (again.number, search.suggest(again, SPACE)) == (3, UNTUNED)
-    assert again.user_attrs["untuned"] is True
-    assert "process" not in again.user_attrs
+    assert again.user_attrs == {"untuned": True}, "what the dead process said of itself is gone"
     assert search.records(study)[3].retries == (0,)
+
+
+def test_a_trial_killed_before_it_had_settings_is_nobody_s(url) -> None:
+    study = opened(url)
+    study.ask().set_user_attr("process", "elsewhere")
+    assert search.put_back_lost(study, lambda process: True) == [0]
 
 
 def test_a_trial_that_failed_by_itself_is_not_begun_again(url) -> None:
@@ -99,45 +100,41 @@ def test_a_trial_that_failed_by_itself_is_not_begun_again(url) -> None:
     failed = study.ask()
     failed.set_user_attr("error", "not finite")
     study.tell(failed, state=TrialState.FAIL)
-    assert search.put_back_lost(study, lambda process: True, 60) == []
+    assert search.put_back_lost(study, lambda process: True) == []
+
+
+def test_two_machines_draw_other_numbers_and_the_first_the_same_ones_under_any_name(url) -> None:
+    def drawn(name: str, *machines: str) -> list[float]:
+        storage = search.connect(url, 1, create=True)
+        search.open_search(storage, name, MARK, SPACE, UNTUNED, 20)
+        values = []
+        for machine in machines:
+            study = search.attach_search(storage, name, 0, machine, 0)
+            values.append(study.sampler.sample_independent(
+                study, study.get_trials()[0], "x", optuna.distributions.FloatDistribution(0, 1)))  # fmt: skip
+        return values
+
+    first, second, again = drawn("one", "host:/a", "host:/b", "host:/a")
+    assert first == again
+    assert first != second
+    assert drawn("two", "other:/c") == [first]
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_process_killed_on_another_machine_shows_by_its_missing_heartbeat(url, monkeypatch) -> None:
     study = opened(url)
     begun = study.ask()
-    search.suggest(begun, SPACE)
+    begun.set_user_attr("process", "elsewhere")
+    begun.set_user_attr("settings", search.suggest(begun, SPACE))
     study._storage.record_heartbeat(begun._trial_id)
-    optuna.storages.fail_stale_trials(study)
+    assert search.put_back_lost(study, lambda process: True) == []
     assert study.get_trials()[0].state == TrialState.RUNNING
     monkeypatch.setattr(study._storage._backend, "grace_period", 1e-9)
     time.sleep(1.1)  # the database's clock counts whole seconds
-    optuna.storages.fail_stale_trials(study)
+    assert search.put_back_lost(study, lambda process: True) == [0]
     assert study.get_trials()[0].state == TrialState.FAIL
-    assert [trial.retries for trial in search.records(study)][-1] == (0,)
-
-
-TURNS = """
-import sys, pathlib, time
-from mlproject.tuning.search import Turn
-turn = Turn(pathlib.Path(sys.argv[1]))
-for _ in range(50):
-    turn.take()
-    path = pathlib.Path(sys.argv[2])
-    count = int(path.read_text())
-    time.sleep(0.001)
-    path.write_text(str(count + 1))
-    turn.give()
-"""
-
-
-def test_turns_are_taken_one_after_the_other(tmp_path) -> None:
-    """Three processes add 50 each by reading and writing: without turns some additions overwrite each other."""
-    (tmp_path / "count").write_text("0")
-    command = [sys.executable, "-c", TURNS, str(tmp_path / "lock"), str(tmp_path / "count")]
-    processes = [subprocess.Popen(command, env={"PYTHONPATH": str(PROJECT_ROOT / "src")}) for _ in range(3)]
-    assert [process.wait() for process in processes] == [0, 0, 0]
-    assert (tmp_path / "count").read_text() == "150"
+    again = search.records(study)[-1]
+    assert (again.state, again.retries, again.notes) == ("WAITING", (0,), {"untuned": True})
 
 
 def finished(url: str, directions: list[str]) -> optuna.Study:

@@ -8,23 +8,25 @@ from typing import Any
 
 import optuna
 
-from mlproject import runtime, tracking
+from mlproject import runtime
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.pipeline import stage_key, work_folder
-from mlproject.processes import run_each
+from mlproject.processes import is_alive, run_each
 from mlproject.stages.common import say
-from mlproject.stages.data import resolve_data
+from mlproject.stages.data import data_key, resolve_data
 from mlproject.stages.study import duration
-from mlproject.stages.tune_confirm import confirm
+from mlproject.stages.tune_confirm import Confirmation
 from mlproject.stages.tune_result import listed, log_result, tell_result, write_result
+from mlproject.stages.tune_runs import end_lost_searches, end_with_nested, run_lock
 from mlproject.stages.tune_trial import Place, gpu_count, work, worker_process
 from mlproject.tracking import Run
 from mlproject.tuning import search
-from mlproject.tuning.budget import counted
+from mlproject.tuning.budget import all_fail, counted
+from mlproject.tuning.database import Locks, without_password
 from mlproject.tuning.plan import confirm_seeds, fingerprint, search_name, trial_config
-from mlproject.tuning.report import Found, choose, conclude
+from mlproject.tuning.report import TUNED, UNTUNED, Found, choose, conclude
 from mlproject.tuning.space import Parameter, parse_space, settings_of, space_text
 
 
@@ -35,30 +37,52 @@ def tune(run: Run, config: Configuration, data: str = "", out: str = "") -> Foun
     finished trials nor the checkpoints of those at work.
 
     Args:
-        data: data set of the search; default: the one that the data section describes.
+        data: data set of the search; default: the one that the data section describes. Its subjects are those of the
+            fresh seeds as well; without it the phantom draws other ones for each.
         out: folder of the search; default: tune/<name> under run.outputs.
 
     Raises:
         UserError: an unusable space, a stored search that asks another question, or trials that all failed.
     """
-    space, seeds, started = parse_space(config.tune.space), confirm_seeds(config), time.monotonic()
+    started, url = time.monotonic(), storage_url(run, config)
+    space, seeds = parse_space(config.tune.space), confirm_seeds(config)
     _require_measured(config)
-    base, workers = trial_config(config), workers_of(config)
+    # the lock of this run says to all who share the database that its process lives
+    with contextlib.closing(Locks(url)) as locks, locks.held(run_lock(run.id)):
+        found = _tune(run, config, Question(space, seeds, url, data, out), locks)
+    elapsed = time.monotonic() - started
+    run.log_metrics({"tune.seconds": elapsed})
+    say(f"took {duration(elapsed)}; look at the runs:  {run.store.ui_command()}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of `tune`, read once: the space, the fresh seeds, the database, the data and the folder."""
+
+    space: tuple[Parameter, ...]
+    seeds: tuple[int, ...]
+    url: str
+    data: str
+    out: str
+
+
+def _tune(run: Run, config: Configuration, asked: Question, locks: Locks) -> Found:
+    space, base, workers = asked.space, trial_config(config), workers_of(config)
     untuned = settings_of(base, space)
-    drawing = dataclasses.replace(config, run=dataclasses.replace(config.run, workers=workers))
-    dataset = resolve_data(run, drawing, data)
+    dataset = _data(run, config, asked.data, workers, locks)
+    fresh_subjects = not asked.data and config.data.source == "phantom"
     mark = fingerprint(config, space, dataset.digest)
     name = search_name(config, mark)
-    folder = Path(out or Path(config.run.outputs) / "tune" / name).resolve()
-    place = Place(storage_url(run, config), name, str(folder))
-    run.begin_stage(
-        stage_key("tune", name=name, **mark), {"tune.search": name, "tune.storage": search.without_password(place.url)}
-    )
+    folder = Path(asked.out or Path(config.run.outputs) / "tune" / name).resolve()
+    place, key = Place(asked.url, name, str(folder)), stage_key("tune", name=name, **mark)
+    end_lost_searches(run, key, locks)
+    run.begin_stage(key, {"tune.search": name, "tune.storage": without_password(place.url)})
     run.log_dataset(dataset, context="tuning")
     with work_folder(config.run.outputs, "tune", stage_key("tune", name=name)):
-        study = _open(run, config, place, space, mark, untuned)
-        _announce(config, space, study, untuned, workers)
-        _search(run, config, dataset, place, study, workers)
+        study = _open(config, place, space, mark, untuned, locks)
+        _announce(run, config, space, study, untuned, workers)
+        _search(run, config, dataset, place, study, workers, locks)
         trials = search.records(study)
         best = choose(trials, untuned)
         if best is None and not any(trial.state == "COMPLETE" for trial in trials):
@@ -66,17 +90,27 @@ def tune(run: Run, config: Configuration, data: str = "", out: str = "") -> Foun
             reason = f"the first error: {errors[0]}" if errors else "all were pruned; tune.prune=false keeps them"
             raise UserError(f"tune: no trial of {name} finished, {reason}; see {folder}")
         pairs = []
-        if best is not None and seeds:
-            say(f"confirming trial {best.number} on {len(seeds)} fresh seeds, {workers} at a time ...")
-            pairs = confirm(run, config, dataset, best.settings, untuned, seeds, workers, folder, say)
-    found = conclude(best, untuned, pairs, config.evaluation.level, config.data.source != "phantom")
+        if best is not None and asked.seeds:
+            say(f"confirming trial {best.number} on {len(asked.seeds)} fresh seeds, {workers} at a time ...")
+            arms = {UNTUNED: dict(untuned), TUNED: dict(best.settings)}
+            pairs = Confirmation(run, config, None if fresh_subjects else dataset, arms, place, workers).on(asked.seeds)
+    found = conclude(best, untuned, pairs, config.evaluation.level, same_subjects=not fresh_subjects)
     write_result(folder, config, space, study, trials, found)
     log_result(run, config, folder, space, trials, found)
-    tell_result(config, folder, space, trials, found)
-    elapsed = time.monotonic() - started
-    run.log_metrics({"tune.seconds": elapsed})
-    say(f"took {duration(elapsed)}; look at the runs:  {run.store.ui_command()}")
+    tell_result(config, folder, space, trials, found, str(dataset.root.resolve()) if asked.data else "")
     return found
+
+
+def _data(run: Run, config: Configuration, reference: str, workers: int, locks: Locks) -> DataSet:
+    """The data set of the search: made by one of the machines that begin together, the others take it from the store.
+
+    Pixels drawn on another type of processor could differ by a grey level, and the search with them.
+    """
+    drawing = dataclasses.replace(config, run=dataclasses.replace(config.run, workers=workers))
+    if reference:
+        return resolve_data(run, drawing, reference)
+    with locks.held(f"data/{data_key(config.data)}"):
+        return resolve_data(run, drawing, "")
 
 
 def workers_of(config: Configuration) -> int:
@@ -103,20 +137,30 @@ def _require_measured(config: Configuration) -> None:
 
 
 def _open(
-    run: Run, config: Configuration, place: Place, space: tuple[Parameter, ...], mark: dict, untuned: dict[str, Any]
+    config: Configuration,
+    place: Place,
+    space: tuple[Parameter, ...],
+    mark: dict,
+    untuned: dict[str, Any],
+    locks: Locks,
 ) -> optuna.Study:
     """The stored search, made once before workers connect; trials of dead processes are queued again."""
-    heartbeat = config.tune.heartbeat_seconds
-    with run.store.lock():
-        storage = search.connect(place.url, heartbeat, create=True)
+    with locks.held("tables"):
+        storage = search.connect(place.url, config.tune.heartbeat_seconds, create=True)
+    with locks.held(place.turn):
         study = search.open_search(storage, place.name, mark, space, untuned, config.tune.trials)
-        if again := search.put_back_lost(study, tracking.is_alive, heartbeat):
+        if again := search.put_back_lost(study, is_alive):
             say(f"tune: trials {', '.join(map(str, again))} ended with their process and are begun again")
     return study
 
 
 def _announce(
-    config: Configuration, space: tuple[Parameter, ...], study: optuna.Study, untuned: dict[str, Any], workers: int
+    run: Run,
+    config: Configuration,
+    space: tuple[Parameter, ...],
+    study: optuna.Study,
+    untuned: dict[str, Any],
+    workers: int,
 ) -> None:
     tune, base = config.tune, trial_config(config)
     say(f"tune: {tune.trials} trials of {space_text(space)}")
@@ -129,23 +173,32 @@ def _announce(
     say(f"  generators: at most {min(count, tune.trials)}, each trained once")
     if tune.prune and config.fidelity.while_training == 0:
         say("  no generator is pruned: fidelity.while_training=0 leaves out the figures that judge them")
+    if run.store.database is None and not tune.storage:
+        say("  other machines do not share this search: tune.storage=postgresql://<user>@<host>/<database> does")
     if done := counted(search.records(study)):
         say(f"  {done} of the trials are done already")
 
 
-def _search(run: Run, config: Configuration, dataset: DataSet, place: Place, study: optuna.Study, workers: int) -> None:
+def _search(
+    run: Run, config: Configuration, dataset: DataSet, place: Place, study: optuna.Study, workers: int, locks: Locks
+) -> None:
     """Trials until the budget is spent, also those that other machines have at work."""
     while True:
         left = config.tune.trials - counted(search.records(study))
         if left > 0:
             _work(run, config, dataset, place, min(workers, left))
+        with locks.held(place.turn):
+            search.put_back_lost(study, is_alive)
         trials = search.records(study)
-        if not any(trial.state == "RUNNING" for trial in trials):
-            return
-        say("tune: waiting for trials that are at work elsewhere")
-        time.sleep(config.tune.heartbeat_seconds)
-        with search.quiet():
-            optuna.storages.fail_stale_trials(study)
+        if any(trial.state == "RUNNING" for trial in trials):
+            say("tune: waiting for trials that are at work elsewhere")
+            time.sleep(config.tune.heartbeat_seconds)
+        elif counted(trials) >= config.tune.trials or all_fail(trials):
+            break
+    for trial in trials:
+        # also of those that were given up, or whose machine is gone
+        if trial.state == "FAIL" and "error" not in trial.notes and "run" in trial.notes:
+            end_with_nested(run.store, str(trial.notes["run"]))
 
 
 def _work(run: Run, config: Configuration, dataset: DataSet, place: Place, workers: int) -> None:

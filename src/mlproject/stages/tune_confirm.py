@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,77 +13,130 @@ from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.errors import UserError
 from mlproject.files import atomic_write_json
 from mlproject.processes import run_each
+from mlproject.stages.common import say
 from mlproject.stages.data import resolve_data
-from mlproject.stages.tune_fit import fit_hybrid
-from mlproject.stages.tune_trial import take_gpu
+from mlproject.stages.tune_fit import fit_hybrid, temporary_files_removed
+from mlproject.stages.tune_trial import Place, take_gpu
 from mlproject.tracking import Run
-from mlproject.tuning.plan import confirm_config, trial_config
-from mlproject.tuning.report import TUNED, UNTUNED, Pair
+from mlproject.tuning.database import Locks
+from mlproject.tuning.plan import confirm_config, confirm_key, trial_config
+from mlproject.tuning.report import Pair
 
-Arms = Mapping[str, Mapping[str, Any]]
+_ELSEWHERE = "at work elsewhere"
 
 
-def confirm(
-    run: Run,
-    config: Configuration,
-    dataset: DataSet,
-    tuned: Mapping[str, Any],
-    untuned: Mapping[str, Any],
-    seeds: Sequence[int],
-    workers: int,
-    folder: Path,
-    tell: Callable[[str], None],
-) -> list[Pair]:
-    """Both settings on every seed, `workers` seeds at a time; fits that are finished are reused.
+@dataclass(frozen=True)
+class Confirmation:
+    """Both settings on fresh seeds.
 
-    Args:
-        dataset: of the search; imported data keep it, the phantom draws another one for each seed.
-        folder: of the search, for logs and results.
-
-    Raises:
-        UserError: seeds that failed, after all others are done.
+    Attributes:
+        run: of the search.
+        dataset: the data set that is kept; None when the phantom draws another one for each seed.
+        arms: {name of the arm: its settings}.
+        place: of the search; its folder takes logs and results.
+        workers: seeds at a time.
     """
-    arms = {UNTUNED: dict(untuned), TUNED: dict(tuned)}
-    outs = [folder / f"confirm-{seed}.json" for seed in seeds]
-    for out in outs:
-        out.unlink(missing_ok=True)
-    jobs = [
-        (run.store.uri, run.store.experiment_id, run.id, config, seed, arms, str(dataset.root), str(out), number)
-        for number, (seed, out) in enumerate(zip(seeds, outs, strict=True))
-    ]
-    failures = []
-    for index, reason in _ended(run, config, dataset, arms, jobs, workers):
-        if reason:
-            failures.append(f"seed {seeds[index]}: {reason}")
-            tell(f"  seed {seeds[index]} FAILED: {reason}")
-        else:
-            pair = Pair(**json.loads(outs[index].read_text(encoding="utf-8")))
-            tell(f"  seed {pair.seed}: untuned {pair.untuned:.3f}, tuned {pair.tuned:.3f}")
-    if failures:
-        raise UserError(
-            f"tune: {len(failures)} of {len(seeds)} fresh seeds failed ({'; '.join(failures[:3])}); start the same "
-            "command again to repeat these alone"
-        )
-    return [Pair(**json.loads(out.read_text(encoding="utf-8"))) for out in outs]
 
+    run: Run
+    config: Configuration
+    dataset: DataSet | None
+    arms: Mapping[str, Mapping[str, Any]]
+    place: Place
+    workers: int
 
-def _ended(run: Run, config: Configuration, dataset: DataSet, arms: Arms, jobs: list, workers: int):  # type: ignore[no-untyped-def]
-    """(index, reason of failure or "") of the seeds as they end."""
-    if workers == 1:
-        for index, job in enumerate(jobs):
-            try:
-                _seed_to_file(run, config, job[4], arms, dataset, Path(job[7]))
-                yield index, ""
-            except Exception as error:
-                yield index, _reason(error)
-        return
-    with contextlib.closing(run_each(confirm_process, jobs, workers, config.tune.fit_threads)) as ended:
-        for index, code in ended:
-            out = Path(jobs[index][7])
-            yield (
-                index,
-                "" if code == 0 and out.is_file() else f"its process ended with code {code}; {_log(out)} says why",
+    def on(self, seeds: Sequence[int]) -> list[Pair]:
+        """The pair of every seed; fits that are finished are reused, seeds that another machine has at work come last.
+
+        Raises:
+            UserError: seeds that failed, after all others are done.
+        """
+        for seed in seeds:
+            self._out(seed).unlink(missing_ok=True)
+        failures, elsewhere = [], list(seeds)
+        for wait in (False, True):
+            waiting, elsewhere = elsewhere, []
+            for seed, reason in self._ended(waiting, wait):
+                if reason == _ELSEWHERE:
+                    elsewhere.append(seed)
+                elif reason:
+                    failures.append(f"seed {seed}: {reason}")
+                    say(f"  seed {seed} FAILED: {reason}")
+                else:
+                    pair = self._pair(seed)
+                    say(f"  seed {seed}: untuned {pair.untuned:.3f}, tuned {pair.tuned:.3f}")
+        if failures:
+            raise UserError(
+                f"tune: {len(failures)} of {len(seeds)} fresh seeds failed ({'; '.join(failures[:3])}); start the same "
+                "command again to repeat these alone"
             )
+        return [self._pair(seed) for seed in seeds]
+
+    def _out(self, seed: int) -> Path:
+        return Path(self.place.folder) / f"confirm-{seed}.json"
+
+    def _pair(self, seed: int) -> Pair:
+        return Pair(**json.loads(self._out(seed).read_text(encoding="utf-8")))
+
+    def _ended(self, seeds: Sequence[int], wait: bool) -> Iterator[tuple[int, str]]:
+        """(seed, reason of failure or "") of the seeds as they end."""
+        if self.workers == 1:
+            for seed in seeds:
+                reason = ""
+                try:
+                    self.one(seed, wait)
+                except Exception as error:
+                    text = " ".join(str(error).split())[:500]
+                    reason = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+                yield seed, reason or self._elsewhere(seed)
+            return
+        store = self.run.store
+        root = "" if self.dataset is None else str(self.dataset.root)
+        jobs = [
+            (store.uri, store.experiment_id, self.run.id, self.config, root, self.arms, self.place, seed, wait, number)
+            for number, seed in enumerate(seeds)
+        ]
+        with contextlib.closing(run_each(confirm_process, jobs, self.workers, self.config.tune.fit_threads)) as ended:
+            for index, code in ended:
+                seed = seeds[index]
+                log = self._out(seed).with_suffix(".log")
+                yield seed, f"its process ended with code {code}; {log} says why" if code else self._elsewhere(seed)
+
+    def _elsewhere(self, seed: int) -> str:
+        return "" if self._out(seed).is_file() else _ELSEWHERE
+
+    def one(self, seed: int, wait: bool) -> None:
+        """Fit both arms on a seed, or take what is known of them; the result goes to a file, what is said to a log.
+
+        Args:
+            wait: for another process that has this seed at work; otherwise it is left to it and nothing is written.
+        """
+        out = self._out(seed)
+        with (
+            open(out.with_suffix(".log"), "a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+            contextlib.closing(Locks(self.place.url)) as locks,
+        ):
+            if locks.take(f"confirm/{self.place.name}/{seed}", wait=wait):
+                found: dict[str, Any] = {"seed": seed}
+                for arm, settings in self.arms.items():
+                    found[arm], found[f"{arm}_run"] = self._fit(seed, arm, settings, locks)
+                atomic_write_json(out, found)
+
+    def _fit(self, seed: int, arm: str, settings: Mapping[str, Any], locks: Locks) -> tuple[float, str]:
+        """(validation AUC, run of the classifier) of an arm on a seed."""
+        config, store = confirm_config(trial_config(self.config, settings), seed, self.dataset is None), self.run.store
+        key = confirm_key(config, "" if self.dataset is None else self.dataset.digest)
+        known = store.find("tune_confirm", {"stage.key": key}) if config.run.reuse else []
+        if known:
+            return store.metrics_of(known[0])["tune.auc"], store.tags_of(known[0])["tune.classifier_run"]
+        with self.run.child(f"tune_confirm {arm} seed={seed}", config) as run, temporary_files_removed():
+            run.begin_stage(key, {"tune.search": self.place.name, "tune.arm": arm, "tune.seed": str(seed)})
+            drawn = resolve_data(run, config, "") if self.dataset is None else self.dataset
+            fitted = fit_hybrid(run, config, drawn, locks)
+            run.set_tags({"data_kind": drawn.data_kind, "tune.classifier_run": fitted.classifier_run})
+            run.log_metrics({"tune.auc": fitted.auc})
+        return fitted.auc, fitted.classifier_run
 
 
 def confirm_process(
@@ -90,43 +144,16 @@ def confirm_process(
     experiment_id: str,
     parent_id: str,
     config: Configuration,
-    seed: int,
-    arms: Arms,
     data: str,
-    out: str,
+    arms: Mapping[str, Mapping[str, Any]],
+    place: Place,
+    seed: int,
+    wait: bool,
     number: int,
 ) -> None:
-    """One seed in a process of its own; the result goes to `out`."""
+    """One seed in a process of its own."""
     take_gpu(config, number)
     with tracking.terminated_like_ctrl_c():
-        parent = Run(tracking.attach_store(uri, experiment_id), parent_id, "tune")
-        _seed_to_file(parent, config, seed, arms, load_dataset(data), Path(out))
-
-
-def _log(out: Path) -> Path:
-    return out.with_suffix(".log")
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def _seed_to_file(parent: Run, config: Configuration, seed: int, arms: Arms, dataset: DataSet, out: Path) -> None:
-    """Fit every arm on a seed, what the stages say going to a log beside `out`."""
-    with (
-        open(_log(out), "a", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        found: dict[str, Any] = {"seed": seed}
-        for arm, settings in arms.items():
-            own = confirm_config(trial_config(config, settings), seed)
-            with parent.child(f"tune_confirm {arm} seed={seed}", own) as run:
-                run.set_tags({"tune.arm": arm, "tune.seed": str(seed), "data_kind": dataset.data_kind})
-                drawn = resolve_data(run, own, "") if own.data.source == "phantom" else dataset
-                fitted = fit_hybrid(run, own, drawn)
-                run.log_metrics({"tune.auc": fitted.auc})
-            found[arm] = fitted.auc
-            found[f"{arm}_run"] = fitted.classifier_run
-    atomic_write_json(out, found)
+        run = Run(tracking.attach_store(uri, experiment_id), parent_id, "tune")
+        dataset = load_dataset(data) if data else None
+        Confirmation(run, config, dataset, arms, place, 1).one(seed, wait)

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import fcntl
-import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
@@ -14,6 +12,7 @@ from mlproject.errors import UserError
 from mlproject.stages import classifier as classifier_stages
 from mlproject.stages import gan as gan_stages
 from mlproject.tracking import Run
+from mlproject.tuning.database import Locks
 from mlproject.tuning.plan import generator_key
 from mlproject.tuning.pruning import Check
 
@@ -38,6 +37,7 @@ def fit_hybrid(
     run: Run,
     config: Configuration,
     dataset: DataSet,
+    locks: Locks,
     watch: gan_stages.Watch | None = None,
     before: Callable[[], None] | None = None,
 ) -> Fitted:
@@ -46,11 +46,12 @@ def fit_hybrid(
     Args:
         run: the stages are its nested runs.
         config: of a trial.
+        locks: of the search; a generator that another process makes is waited for and reused.
         watch: see `train_gan`.
-        before: called once no other process of this machine trains the same generator; may raise `Stopped`.
+        before: called once no other process trains the same generator; may raise `Stopped`.
     """
     store = run.store
-    with _one_at_a_time(Path(config.run.outputs), generator_key(config, dataset.digest)):
+    with locks.held(f"generator/{generator_key(config, dataset.digest)}"):
         if before is not None:
             before()
         with run.child("train_gan", config) as child:
@@ -76,19 +77,15 @@ def logged_checks(run: Run, generator_run: str) -> dict[int, Check]:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(outputs: Path, key: str) -> Iterator[None]:
-    """Wait until no other process of this machine makes the same generator: it is then there to be reused."""
-    place = outputs / "work"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = os.open(place / f"tune-generator-{key[:16]}.lock", os.O_CREAT | os.O_RDWR)
-    except OSError as error:
-        raise UserError(f"cannot write {place}: {error.strerror or error}; choose another --outputs") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+def temporary_files_removed() -> Iterator[None]:
+    """Remove at the end what is downloaded in a block: models and images of other machines, trial after trial."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="tune-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def notes_of(fitted: Fitted) -> dict[str, object]:

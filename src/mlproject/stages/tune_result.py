@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,13 @@ def tell_result(
     space: Sequence[Parameter],
     trials: Sequence[TrialRecord],
     found: Found,
+    data: str = "",
 ) -> None:
-    """The trials, the fresh seeds, the answer, and how to have the best settings again."""
+    """The trials, the fresh seeds, the answer, and how to have the best settings again.
+
+    Args:
+        data: folder of the data set, if it is not the one that the configuration describes.
+    """
     say(f"\n{counts_text(trials)}")
     say(trials_text(trials, [parameter.name for parameter in space]))
     if found.best is not None:
@@ -112,14 +118,16 @@ def tell_result(
         if config.run.aliases:
             say(f"registered: models:/{registry.GENERATOR}@{ALIAS} and models:/{registry.CLASSIFIER}@{ALIAS}")
         say("the tuned settings again (-P reuse=false to repeat the work):")
-        for command in repeat_commands(folder, str(found.best.notes["generator_run"])):
+        for command in repeat_commands(folder, str(found.best.notes["generator_run"]), data):
             say(f"  {command}")
     say(f"written to {folder}: trials.csv, confirmation.json, best.yaml, figures/")
 
 
-def repeat_commands(folder: Path, generator_run: str) -> list[str]:
+def repeat_commands(folder: Path, generator_run: str, data: str = "") -> list[str]:
     """The commands that repeat the best trial: its generator, then its classifier on that generator's images."""
-    again = f"-P config={folder / 'best.yaml'}"
+    again = f"-P config={shlex.quote(str(folder / 'best.yaml'))}"
+    if data:
+        again += f" -P data={shlex.quote(data)}"
     return [
         f"mlflow run . -e train_gan --env-manager local {again}",
         f"mlflow run . -e train_classifier --env-manager local {again} -P generator=runs:/{generator_run}",

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +18,16 @@ from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.errors import Stopped, UserError
 from mlproject.pipeline import stage_key
-from mlproject.stages.tune_fit import fit_hybrid, notes_of
+from mlproject.processes import is_alive, this_process
+from mlproject.stages.tune_fit import fit_hybrid, notes_of, temporary_files_removed
+from mlproject.stages.tune_runs import end_with_nested
 from mlproject.tracking import Run
 from mlproject.tuning import search
-from mlproject.tuning.budget import counted, other_generators, verdict_on
+from mlproject.tuning.budget import all_fail, counted, other_generators, verdict_on
+from mlproject.tuning.database import Locks
 from mlproject.tuning.plan import generator_key, trial_config
 from mlproject.tuning.pruning import Check, why_hopeless
 from mlproject.tuning.space import Parameter, parse_space
-
-# a search whose first trials all fail has one and the same mistake in them
-_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Place:
     url: str
     name: str
     folder: str
+
+    @property
+    def turn(self) -> str:
+        """Name of the lock of whoever asks for a trial or puts one back: so no two take the last one of a budget."""
+        return f"turn/{self.name}"
 
 
 def worker_process(
@@ -83,10 +89,12 @@ def work(parent: Run, config: Configuration, dataset: DataSet, place: Place, num
         search.quiet(),
     ):
         tell = functools.partial(print, file=terminal, flush=True)
-        storage = search.connect(place.url, config.tune.heartbeat_seconds, create=False)
-        _Worker(
-            parent, config, dataset, place, search.attach_search(storage, place.name, config.tune.seed, number), tell
-        ).run()
+        with contextlib.closing(Locks(place.url)) as locks:
+            storage = search.connect(place.url, config.tune.heartbeat_seconds, create=False)
+            with locks.held(place.turn):
+                machine = f"{socket.gethostname()}:{place.folder}"
+                study = search.attach_search(storage, place.name, config.tune.seed, machine, number)
+            _Worker(parent, config, dataset, place, study, locks, tell).run()
 
 
 class _Worker:
@@ -99,49 +107,65 @@ class _Worker:
         dataset: DataSet,
         place: Place,
         study: optuna.Study,
+        locks: Locks,
         tell: Callable[[str], None],
     ) -> None:
         self._parent, self._config, self._dataset, self._study, self._tell = parent, config, dataset, study, tell
         self._space: tuple[Parameter, ...] = parse_space(config.tune.space)
-        self._turn = search.Turn(Path(place.folder) / "turn.lock")
-        self._name = place.name
+        self._locks, self._place = locks, place
+        self._number = -1  # of the trial at work
 
     def run(self) -> None:
         while True:
-            self._turn.take()
+            self._number = -1
+            self._locks.take(self._place.turn)
             try:
+                if again := search.put_back_lost(self._study, is_alive):
+                    self._tell(f"  trials {', '.join(map(str, again))} ended with their process and are begun again")
                 trials = search.records(self._study)
-                failed = sum("error" in trial.notes for trial in trials)
-                hopeless = failed >= _FAILURES and not any(trial.state == "COMPLETE" for trial in trials)
-                if hopeless or counted(trials) >= self._config.tune.trials:
+                if all_fail(trials) or counted(trials) >= self._config.tune.trials:
                     return
                 # heartbeats are Optuna's: they come with `optimize`, one trial at a time
                 self._study.optimize(self._objective, n_trials=1, catch=(Exception,))
             except KeyboardInterrupt:
                 # told to end: what was begun is tried again, from its checkpoint, when the search goes on
-                search.put_back_lost(self._study, tracking.is_alive, self._config.tune.heartbeat_seconds)
+                if not self._locks.holds(self._place.turn):
+                    self._locks.take(self._place.turn)
+                search.put_back_lost(self._study, is_alive)
                 raise
+            except Exception:
+                # Optuna has no one kind for it: without heartbeats for long, such as of a machine that slept, a trial
+                # is given to another process, and what this one found of it counts no more
+                if not self._was_taken_over():
+                    raise
+                self._tell(f"  trial {self._number} was taken over by another process")
             finally:
-                self._turn.give()
+                self._locks.give(self._place.turn)
+
+    def _was_taken_over(self) -> bool:
+        return any(self._number in trial.retries for trial in search.records(self._study))
 
     def _objective(self, trial: Trial) -> float | tuple[float, ...]:
         """A trial: its run ends FINISHED, FAILED with the error, or KILLED when its generator is hopeless."""
-        trial.set_user_attr("process", tracking.this_process())
-        self._turn.give()
+        self._number = trial.number
+        trial.set_user_attr("process", this_process())
         settings = search.suggest(trial, self._space)
         config = trial_config(self._config, settings)
-        trial.set_user_attr("settings", settings)
         trial.set_user_attr("generator", generator_key(config, self._dataset.digest))
+        # the last thing before others may begin: who holds the turn and finds a trial without it, knows it for lost
+        trial.set_user_attr("settings", settings)
+        self._locks.give(self._place.turn)
         label = f"trial {trial.number}: {', '.join(f'{name} {value}' for name, value in settings.items())}"
         print(label, flush=True)
         try:
-            with self._parent.child(f"tune_trial {trial.number}", config) as run:
+            with self._parent.child(f"tune_trial {trial.number}", config) as run, temporary_files_removed():
                 trial.set_user_attr("run", run.id)
                 values = self._fit(trial, run, config, settings)
         except Stopped as reason:
-            trial.set_user_attr("stopped", str(reason))
             self._tell(f"  {label}: pruned, {reason}")
             raise optuna.TrialPruned(str(reason)) from reason
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise
         except Exception as error:
             text = " ".join(str(error).split())[:500]
             told = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
@@ -155,19 +179,28 @@ class _Worker:
 
     def _fit(self, trial: Trial, run: Run, config: Configuration, settings: Mapping[str, Any]) -> tuple[float, ...]:
         # a trial that is tried again continues its run, whose number is the first one's
-        retries = next(known.retries for known in search.records(self._study) if known.number == trial.number)
+        known = {record.number: record for record in search.records(self._study)}
+        retries = known[trial.number].retries
+        for number in retries:
+            if earlier := known[number].notes.get("run"):
+                end_with_nested(run.store, str(earlier))
         first = retries[0] if retries else trial.number
-        key = stage_key("tune", search=self._name, trial=first, settings=dict(settings))
-        run.begin_stage(key, {"tune.search": self._name, "tune.trial": str(trial.number)})
+        key = stage_key("tune", search=self._place.name, trial=first, settings=dict(settings))
+        run.begin_stage(key, {"tune.search": self._place.name, "tune.trial": str(trial.number)})
         run.set_tags({"data_kind": self._dataset.data_kind})
         seen: dict[str, list[float]] = {}
         generator = trial.user_attrs["generator"]
         # the untuned settings are what everything is compared with, so they are always measured
         judged = self._config.tune.prune and not trial.user_attrs.get("untuned", False)
 
+        def stop(reason: str) -> None:
+            # noted while this process still holds the generator: who comes next reads it
+            trial.set_user_attr("stopped", reason)
+            raise Stopped(reason)
+
         def refuse_known() -> None:
             if judged and (reason := verdict_on(search.records(self._study), generator)):
-                raise Stopped(f"its generator is known as {reason}" if reason.startswith("hopeless") else reason)
+                stop(f"its generator is known as {reason}" if reason.startswith("hopeless") else reason)
 
         def watch(step: int, values: Mapping[str, float]) -> None:
             found = Check(values["quick.kid"], values["quick.tstr_auc"])
@@ -176,9 +209,9 @@ class _Worker:
             others = other_generators(search.records(self._study), generator)
             reason = why_hopeless(step, found, others, self._config.tune.prune_after)
             if judged and reason and (config.gan.epochs or step < config.gan.steps):
-                raise Stopped(reason)
+                stop(reason)
 
-        fitted = fit_hybrid(run, config, self._dataset, watch, refuse_known)
+        fitted = fit_hybrid(run, config, self._dataset, self._locks, watch, refuse_known)
         for name, value in notes_of(fitted).items():
             trial.set_user_attr(name, value)
         if self._config.tune.objective == "auc":

@@ -7,6 +7,8 @@ from typing import Any
 from mlproject.tuning.plan import RETRIES
 from mlproject.tuning.pruning import Check
 
+_FAILURES = 3
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -44,6 +46,12 @@ def counted(trials: Sequence[TrialRecord]) -> int:
     return sum(trial.state != "WAITING" and trial.number not in repeated for trial in trials)
 
 
+def all_fail(trials: Sequence[TrialRecord]) -> bool:
+    """Whether the first trials all ended by an error of their own: one and the same mistake is in every one."""
+    failed = sum("error" in trial.notes for trial in trials)
+    return failed >= _FAILURES and not any(trial.state == "COMPLETE" for trial in trials)
+
+
 def other_generators(trials: Sequence[TrialRecord], own: str) -> list[dict[int, Check]]:
     """The figures by step of every generator but one's own, each generator once with all that trials saw of it.
 
@@ -60,9 +68,10 @@ def other_generators(trials: Sequence[TrialRecord], own: str) -> list[dict[int, 
 
 def verdict_on(trials: Sequence[TrialRecord], generator: str) -> str:
     """Why an earlier trial stopped this generator; "" when none did."""
+    # the note is there before the trial's state is, which changes when another may have begun on the same generator
     for trial in trials:
-        if trial.state == "PRUNED" and trial.notes.get("generator") == generator:
-            return str(trial.notes.get("stopped", "an earlier trial stopped it"))
+        if "stopped" in trial.notes and trial.notes.get("generator") == generator:
+            return str(trial.notes["stopped"])
     return ""
 
 

@@ -56,17 +56,18 @@ def confirm_seeds(config: Configuration) -> tuple[int, ...]:
     return seeds
 
 
-def confirm_config(config: Configuration, seed: int) -> Configuration:
+def confirm_config(config: Configuration, seed: int, fresh_subjects: bool) -> Configuration:
     """A trial's configuration on a fresh seed.
 
-    The phantom draws other subjects; of imported data, the split stays and the seeds of generator, images and
-    classifier are other ones. Test is not read, so the phantom draws no more of it than of validation.
+    The seeds of generator, images and classifier are other ones. Test is not read, so the phantom draws no more of it
+    than of validation.
 
     Args:
         config: of the trial (`trial_config`).
+        fresh_subjects: the phantom draws other subjects; otherwise data set and split stay.
     """
     data = config.data
-    if data.source == "phantom":
+    if fresh_subjects:
         data = dataclasses.replace(data, seed=seed, n_test=min(data.n_test, data.n_val), n_unseen_site=0)
     return dataclasses.replace(
         config,
@@ -85,6 +86,18 @@ def generator_key(config: Configuration, data_digest: str) -> str:
     """
     nested = as_nested(config)
     return stage_key("train_gan", gan=nested["gan"], chosen_by=_chosen_by(config), data=[nested["data"], data_digest])
+
+
+def confirm_key(config: Configuration, data_digest: str) -> str:
+    """What two fits of a fresh seed share when they are one.
+
+    Args:
+        config: of the fresh seed (`confirm_config`).
+        data_digest: of the data set that is kept; "" when the data section describes it.
+    """
+    nested = as_nested(config)
+    sections = {name: nested[name] for name in _SECTIONS}
+    return stage_key("tune", confirm=True, chosen_by=_chosen_by(config), digest=data_digest, **sections)
 
 
 def _chosen_by(config: Configuration) -> list[Any]:

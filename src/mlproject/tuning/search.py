@@ -1,27 +1,22 @@
 """The search in Optuna's database: made once, resumed under the same question, its lost trials put back."""
 
 import contextlib
-import datetime
-import fcntl
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mlproject.errors import UserError
 from mlproject.runtime import seed_for
 from mlproject.tuning.budget import TrialRecord, lost
+from mlproject.tuning.database import engine_arguments, make_schema, unusable
 from mlproject.tuning.plan import RETRIES, require_same
 from mlproject.tuning.space import Parameter
 
-_FINGERPRINT = "fingerprint"
+_FINGERPRINT, _MACHINES = "fingerprint", "machines"
 _GRACE = 3  # heartbeats that may be missed
-_SECONDS_TO_LOCK = 60  # how long sqlite waits for another process's write
 _FIRST_SHARE = 2  # chosen first trials are at most the budget divided by this
 
 
@@ -34,27 +29,21 @@ def connect(url: str, heartbeat_seconds: int, *, create: bool) -> RDBStorage:
     Raises:
         UserError: it cannot be opened.
     """
-    arguments = {"connect_args": {"timeout": _SECONDS_TO_LOCK}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    arguments = engine_arguments(url)
     try:
+        if create:
+            make_schema(url)
         with quiet():
             return RDBStorage(
                 url,
                 engine_kwargs=arguments,
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=_GRACE * heartbeat_seconds,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+                heartbeat_stale_trial_callback=_begin_again,
                 skip_table_creation=not create,
             )
     except Exception as error:  # SQLAlchemy and its drivers raise many kinds
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"tune.storage: {without_password(url)} cannot be opened ({reason}); check the URL") from error
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{place}"
+        raise unusable(url, error) from error
 
 
 @contextlib.contextmanager
@@ -71,6 +60,8 @@ def open_search(
     trials: int,
 ) -> optuna.Study:  # fmt: skip
     """The stored search of this name, or a new one that begins with the untuned settings.
+
+    One process at a time.
 
     Args:
         mark: the `fingerprint`; a stored one must equal it.
@@ -116,12 +107,25 @@ def first_trials(
     return chosen[: max(1, trials // _FIRST_SHARE)]
 
 
-def attach_search(storage: RDBStorage, name: str, seed: int, worker: int) -> optuna.Study:
-    """The search for one worker, whose draws differ from every other's and from those before it was resumed."""
+def attach_search(storage: RDBStorage, name: str, seed: int, machine: str, worker: int) -> optuna.Study:
+    """The search for one worker, whose draws differ from every other's and from those before it was resumed.
+
+    One process at a time: it notes which machines have worked on the search.
+
+    Args:
+        machine: host and folder; the first machine draws the same numbers whatever it is called.
+        worker: number among the workers of the machine.
+    """
     with quiet():
-        before = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
-        sampler = optuna.samplers.TPESampler(seed=seed_for(seed, "tune", worker, before) % 2**32)
-        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        study = optuna.load_study(study_name=name, storage=storage)
+        machines = list(study.user_attrs.get(_MACHINES, []))
+        if machine not in machines:
+            machines.append(machine)
+            study.set_user_attr(_MACHINES, machines)
+        before = len(study.get_trials(deepcopy=False))
+        drawn_from = seed_for(seed, "tune", machines.index(machine), worker, before)
+        study.sampler = optuna.samplers.TPESampler(seed=drawn_from % 2**32)
+        return study
 
 
 def suggest(trial: Trial, space: Sequence[Parameter]) -> dict[str, Any]:
@@ -155,51 +159,38 @@ def _record(trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def put_back_lost(study: optuna.Study, is_alive: Callable[[str], bool], heartbeat_seconds: int) -> list[int]:
+def put_back_lost(study: optuna.Study, is_alive: Callable[[str], bool]) -> list[int]:
     """Queue the trials again whose process is gone, and return their numbers.
 
-    Optuna does so itself once heartbeats have been missing for a while; on this machine one can know at once.
+    Optuna does so itself once heartbeats have been missing for a while; on this machine one can know at once. One
+    process at a time, and no other begins a trial meanwhile: two would queue a trial twice.
 
     Args:
         is_alive: whether the process that a trial noted still runs; one on another machine counts as alive.
     """
-    grace = datetime.timedelta(seconds=_GRACE * heartbeat_seconds)
+    before = _repeated(study)
+    with quiet():
+        optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        process = trial.user_attrs.get("process", "")
-        # killed before it could say who it is: nobody will ever finish it
-        nameless = not process and datetime.datetime.now() - (trial.datetime_start or datetime.datetime.min) > grace
-        if nameless or (process and not is_alive(process)):
-            # another process may have seen the same
+        # one without settings was killed while it held the right to begin: nobody will ever finish it
+        if "settings" not in trial.user_attrs or not is_alive(trial.user_attrs.get("process", "")):
+            # its own process may end it at this moment
             with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 study.tell(trial.number, state=TrialState.FAIL)
-    again = [trial.number for trial in lost(records(study))]
     trials = {trial.number: trial for trial in study.get_trials()}
     with quiet():
-        for number in again:
-            found = trials[number]
-            # what the dead process noted of itself is not true of the next one
-            found.user_attrs = {key: value for key, value in found.user_attrs.items() if key == "untuned"}
-            RetryHeartbeatStaleTrialCallback(RETRIES)(study, found)
-    return again
+        for found in lost(records(study)):
+            _begin_again(study, trials[found.number])
+    return sorted(_repeated(study) - before)
 
 
-class Turn:
-    """The right to ask for a trial, held by one process of this machine at a time until the trial exists.
+def _repeated(study: optuna.Study) -> set[int]:
+    return {number for trial in records(study) for number in trial.retries}
 
-    So no two workers take the last trial of a budget.
-    """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, -1
-
-    def take(self) -> None:
-        """Wait for the turn."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._path, os.O_CREAT | os.O_RDWR)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def give(self) -> None:
-        """Give it away; nothing if it is not held."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+def _begin_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial again, unless it took its process along too often."""
+    # what the dead process noted of itself is not true of the next one
+    trial.user_attrs = {key: value for key, value in trial.user_attrs.items() if key == "untuned"}
+    with quiet():
+        RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)

@@ -9,6 +9,7 @@ from mlproject.cli import Configuration, Next, entry_point
         "data": "data set: a folder or runs:/<id>; default: the one that the data section describes",
         "out": "folder of the comparison; default: main under run.outputs",
     },
+    together=True,
 )
 def main(config: Configuration, data: str, out: str) -> list[Next]:
     """Run the whole chain on one seed and compare classifiers trained on real, synthetic and hybrid images."""

@@ -12,6 +12,7 @@ from mlproject.cli import Configuration, Next, entry_point
         "generator": "generator: a folder or file, runs:/<id> or models:/nt-gan@alias; "
         "default: the newest one trained on the same data and subjects",
     },
+    together=True,
 )
 def main(config: Configuration, data: str, synthetic: str, generator: str) -> list[Next]:
     """Train a classifier on real, synthetic or hybrid images; choose and report on validation."""

@@ -7,6 +7,7 @@ from mlproject.cli import Configuration, Next, entry_point
     own=("gan",),
     upstream=("data", "fidelity"),
     references={"data": "data set: a folder or runs:/<id>; default: the one that the data section describes"},
+    together=True,
 )
 def main(config: Configuration, data: str) -> list[Next]:
     """Train the conditional WGAN-GP on the training split, and on nothing else."""

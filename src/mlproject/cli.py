@@ -12,11 +12,20 @@ from typing import Any
 
 import click
 
+from mlproject import torchrun
 from mlproject.config import DEFAULT_CONFIG, SECTIONS, Configuration, as_yaml, load_config
 from mlproject.errors import UserError
-from mlproject.terminal import EXIT_CODES, GroupedOption, Next, echo, help_records, say_next
+from mlproject.terminal import (
+    EXIT_CODES,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    GroupedOption,
+    Next,
+    echo,
+    help_records,
+    say_next,
+)
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 _CONTEXT = {
     # -P passes keys as they are written: both --dry_run and --dry-run are taken
     "token_normalize_func": lambda token: token.replace("-", "_"),
@@ -25,7 +34,7 @@ _CONTEXT = {
 }
 _REFERENCES = "What it works on"
 # how a command runs; a repeat needs these as little as the next command does
-_OF_THIS_COMMAND_ALONE = ("run.dry_run", "run.reuse")
+_OF_THIS_COMMAND_ALONE = ("run.dry_run", "run.reuse", "run.processes")
 
 
 class EntryPoint(click.Command):
@@ -62,8 +71,10 @@ class EntryPoint(click.Command):
 
 
 def _fail(message: str, code: int = EXIT_USER_ERROR) -> None:
-    echo("error: ", to_stderr=True, fg="red", bold=True, nl=False)
-    echo(message, to_stderr=True)
+    # of torchrun's processes every one on a machine makes the same mistake: the first says it
+    if torchrun.local_rank() == 0:
+        echo("error: ", to_stderr=True, fg="red", bold=True, nl=False)
+        echo(message, to_stderr=True)
     sys.exit(code)
 
 
@@ -109,6 +120,7 @@ def entry_point(
     references: dict[str, str] | None = None,
     aliases: dict[str, str] | None = None,
     default_config: str = "",
+    together: bool = False,
 ) -> Callable[[Callable[..., list[Next] | None]], EntryPoint]:
     """Make a click command of `body(config, **references)`, which returns what to type next.
 
@@ -119,6 +131,7 @@ def entry_point(
             A name may carry aliases after a slash (`generator/checkpoint`).
         aliases: further spelling -> `section.key`.
         default_config: configuration file taken when `--config` is not given, relative to the project.
+        together: it trains networks that several processes may train together (`run.processes`, torchrun).
 
     An option given as the empty string counts as not given: MLproject's declared parameters use that to say "what
     the configuration file says".
@@ -136,6 +149,16 @@ def entry_point(
             given = {name: values.pop(name) for name in list(values) if "__" in name}
             overrides.update({name.replace("__", ".", 1): value for name, value in given.items() if value != ""})
             resolved = load_config(config or default_path or None, overrides)
+            several = max(torchrun.size(), resolved.run.processes) > 1
+            if several and not together:
+                raise UserError("run.processes, torchrun: this command runs in one process; start it with python")
+            if several and torchrun.size() == 1 and not resolved.run.dry_run:
+                torchrun.start_again(resolved.run.processes)
+            work = functools.partial(body, resolved, **values)
+            if torchrun.rank() > 0:
+                if not resolved.run.dry_run:
+                    _together(resolved, work)
+                return
             shown = tuple(name for name in SECTIONS if name in sections)
             echo(f"# {body.__doc__.strip().splitlines()[0]}" if body.__doc__ else "", bold=True)
             click.echo(as_yaml(resolved, shown).rstrip())
@@ -145,7 +168,8 @@ def entry_point(
             if resolved.run.dry_run:
                 click.echo("dry run: nothing was done")
                 return
-            say_next(body(resolved, **values) or [], _carried(config, default_path, overrides, values))
+            steps = _together(resolved, work) if several else work()
+            say_next(steps or [], _carried(config, default_path, overrides, values))
 
         params: list[Callable] = [_reference("--config", metavar="FILE", help="YAML file over configs/default.yaml")]
         if len(own) > 1:
@@ -161,6 +185,13 @@ def entry_point(
         return made
 
     return decorate
+
+
+def _together(config: Configuration, work: Callable[[], list[Next] | None]) -> list[Next] | None:
+    # imports torch, which a command that is only asked for its help does without
+    from mlproject.together import run
+
+    return run(config, work)
 
 
 def _reference(*names: str, **settings: Any) -> Callable:

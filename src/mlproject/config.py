@@ -43,6 +43,12 @@ class RunConfig:
         minimum=0,
         maximum=1024,
     )
+    processes: int = option(
+        "processes on this machine that train one generator or classifier together, one for each GPU where there are "
+        "any; for several machines use torchrun",
+        minimum=1,
+        maximum=1024,
+    )
     reuse: bool = option("take a finished run with the same key instead of repeating its work")
     aliases: bool = option("a trained model may take the aliases champion, real, synthetic and hybrid")
     dry_run: bool = option("print the resolved configuration and stop before the work")

@@ -5,6 +5,7 @@ import os
 
 import torch
 
+from mlproject import torchrun
 from mlproject.errors import UserError
 
 
@@ -36,8 +37,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> int:
-    """Give torch this many threads (0: every core this process may use) and return the number."""
-    count = threads or available_cores()
+    """Give torch this many threads and return the number.
+
+    0 stands for every core this process may use, shared with the processes that torchrun started beside it.
+    """
+    count = threads or max(1, available_cores() // torchrun.local_size())
     torch.set_num_threads(count)
     return count
 

@@ -6,6 +6,7 @@ images, so these need neither the data set nor a common file system.
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,10 @@ from mlproject.classifier.training import train_classifier
 from mlproject.config import SECTIONS, Configuration, as_nested
 from mlproject.data.crops import Crops, empty_crops
 from mlproject.distributed import World
+from mlproject.errors import UserError
 from mlproject.gan.training import train_gan
+from mlproject.memory import is_out_of_memory, told_as_memory
+from mlproject.terminal import EXIT_USER_ERROR, echo
 
 Result = TypeVar("Result")
 
@@ -33,24 +37,39 @@ def run(config: Configuration, work: Callable[[], Result]) -> Result | None:
     """
     device = runtime.resolve_device(config.run.device)
     world = distributed.join(device)
-    with world.loss_told():
-        if world.is_first:
+    result = None
+    if world.is_first:
+        with world.loss_told():
             result = work()
             world.tell()
-        else:
-            runtime.set_threads(config.run.threads)
-            result = None
-            while (order := world.tell())[0]:
-                _TRAININGS[order[0]["training"]](world, device, *order)
+    else:
+        runtime.set_threads(config.run.threads)
+        _help(world, device)
     distributed.leave()
     return result
+
+
+def _help(world: World, device: torch.device) -> None:
+    """Do what the first process orders until it has no more to order."""
+    try:
+        with world.loss_told():
+            while (order := world.tell())[0]:
+                values, tensors = order
+                config = Configuration(**{name: schema(**values["config"][name]) for name, schema in SECTIONS.items()})
+                with told_as_memory(values["training"], config):
+                    _TRAININGS[values["training"]](world, device, config, values, tensors)
+    except UserError as error:
+        # every process comes to a mistake, and the first says it; memory runs out in one alone
+        if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+            echo(f"error: process {world.rank} of {world.size}: {error}", to_stderr=True)
+        sys.exit(EXIT_USER_ERROR)
 
 
 @contextlib.contextmanager
 def helped_gan(config: Configuration, work_dir: Path, crops: Crops) -> Iterator[World]:
     """The world in which to train a generator; the other processes begin to do the same."""
     tensors = {"images": _tensor(crops.images), "labels": _tensor(crops.labels)}
-    with _helped({"training": "gan", "work_dir": str(work_dir)}, config, tensors) as world:
+    with _helped({"training": "train_gan", "work_dir": str(work_dir)}, config, tensors) as world:
         yield world
 
 
@@ -61,7 +80,7 @@ def helped_classifier(config: Configuration, work_dir: Path, **crops: Crops | No
     tensors = {f"{name}.images": _tensor(part.images) for name, part in given.items()}
     tensors |= {f"{name}.labels": _tensor(part.labels) for name, part in given.items()}
     subjects = {name: part.subjects.tolist() for name, part in given.items()}
-    order = {"training": "classifier", "work_dir": str(work_dir), "subjects": subjects}
+    order = {"training": "train_classifier", "work_dir": str(work_dir), "subjects": subjects}
     with _helped(order, config, tensors) as world:
         yield world
 
@@ -75,8 +94,9 @@ def _helped(order: dict[str, Any], config: Configuration, tensors: dict[str, Ten
         yield world
 
 
-def _help_gan(world: World, device: torch.device, order: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    config = _configuration(order)
+def _help_gan(
+    world: World, device: torch.device, config: Configuration, order: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
     train_gan(
         tensors["images"].numpy(),
         tensors["labels"].numpy(),
@@ -90,13 +110,15 @@ def _help_gan(world: World, device: torch.device, order: dict[str, Any], tensors
     )
 
 
-def _help_classifier(world: World, device: torch.device, order: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _help_classifier(
+    world: World, device: torch.device, config: Configuration, order: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
     crops = {name: _crops(name, subjects, tensors) for name, subjects in order["subjects"].items()}
     train_classifier(
         crops.get("real"),
         crops.get("synthetic"),
         crops["validation"],
-        _configuration(order).classifier,
+        config.classifier,
         work_dir=Path(order["work_dir"]),
         device=device,
         report=_unsaid,
@@ -105,15 +127,11 @@ def _help_classifier(world: World, device: torch.device, order: dict[str, Any], 
     )
 
 
-_TRAININGS = {"gan": _help_gan, "classifier": _help_classifier}
+_TRAININGS = {"train_gan": _help_gan, "train_classifier": _help_classifier}
 
 
 def _unsaid(*_said: Any) -> None:
     """Where a helper's reports go."""
-
-
-def _configuration(order: dict[str, Any]) -> Configuration:
-    return Configuration(**{section: schema(**order["config"][section]) for section, schema in SECTIONS.items()})
 
 
 def _tensor(array: np.ndarray) -> Tensor:

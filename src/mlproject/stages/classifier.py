@@ -25,6 +25,7 @@ from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import data_identity, decoded_crops, say, training_crops, used_subjects
 from mlproject.stages.gan import generator_of
+from mlproject.together import helped_classifier
 from mlproject.tracking import Run
 
 NAME = registry.CLASSIFIER
@@ -76,7 +77,11 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
     images = " and ".join(f"{count} {kind}" for kind, count in pools.items() if count)
     say(f"train_classifier: mix={settings.mix}, {images} images, {settings.steps} steps on {device}")
     with work_folder(config.run.outputs, "train_classifier", key) as work, run.journal(work) as report:
-        with bar(settings.steps, f"classifier ({settings.mix})", "step") as progress:
+        configured = dataclasses.replace(config, classifier=settings)
+        with (
+            bar(settings.steps, f"classifier ({settings.mix})", "step") as progress,
+            helped_classifier(configured, work, real=used, synthetic=synthetic, validation=validation) as world,
+        ):
             trained = train(
                 used,
                 synthetic,
@@ -87,6 +92,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
                 report=report,
                 report_image=run.report_image,
                 progress=lambda done: progress.update(done - progress.n),
+                world=world,
             )
         metrics = measure(validation, trained.probabilities, config.evaluation)
         shortcuts = shortcut_figures(real, validation, config.evaluation)

@@ -27,6 +27,7 @@ from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import data_identity, describe_dataset, say, training_crops, used_subjects
 from mlproject.stages.data import dataset_of_run, resolve_data
+from mlproject.together import helped_gan
 from mlproject.tracking import Report, Run
 
 NAME = registry.GENERATOR
@@ -72,18 +73,20 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     total = generator_steps(config.gan, len(crops))
     say(f"train_gan: {len(crops)} images of {len(subjects)} subjects, {total} generator steps on {device}")
     with work_folder(config.run.outputs, "train_gan", key) as work, run.journal(work) as report:
-        with bar(total, "generator", "step") as progress:
+        checkpoints = work / "checkpoints"
+        with bar(total, "generator", "step") as progress, helped_gan(config, checkpoints, crops) as world:
             trained = train(
                 crops.images,
                 crops.labels,
                 config.gan,
-                work_dir=work / "checkpoints",
+                work_dir=checkpoints,
                 device=device,
                 report=_watched(report, watch),
                 report_image=run.report_image,
                 evaluate=_quick_evaluation(config, dataset, device),
                 feature_maps=lite0_maps(config.classifier, device) if config.gan.feature_critic > 0 else None,
                 progress=lambda done, _: progress.update(done - progress.n),
+                world=world,
             )
         folder = work / "generator"
         save_generator(

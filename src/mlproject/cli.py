@@ -151,7 +151,7 @@ def entry_point(
             resolved = load_config(config or default_path or None, overrides)
             several = max(torchrun.size(), resolved.run.processes) > 1
             if several and not together:
-                raise UserError("run.processes, torchrun: this command runs in one process; start it with python")
+                raise UserError("run.processes: this command runs in one process; leave out --processes and torchrun")
             if several and torchrun.size() == 1 and not resolved.run.dry_run:
                 torchrun.start_again(resolved.run.processes)
             work = functools.partial(body, resolved, **values)

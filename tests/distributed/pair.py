@@ -84,7 +84,6 @@ CASES: dict[str, Case] = {
         auxiliary=2,
         mismatched=0.4,
         mirror=True,
-        jitter_px=2,
         augment="translation_brightness",
     ),
     "batch norm": gan(4, architecture="dcgan"),

@@ -48,8 +48,8 @@ verify-models: $(READY) ## check every registered model version against its dige
 # which model and version: make release NAME=nt-gan VERSION=3
 NAME ?= nt-classifier
 VERSION ?= @champion
-release: $(READY) ## write a version's weights and digest to outputs/release (NAME=, VERSION=)
-	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/release.py --name "$(NAME)" --version "$(VERSION)"
+release: $(READY) ## write a version's weights and digest to outputs/release (NAME=, VERSION=, KEY=<file> signs it)
+	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/release.py --name "$(NAME)" --version "$(VERSION)" --signing_key "$(KEY)"
 
 bench: $(READY) ## ours against plain reference loops, minutes on two quiet cores; writes outputs/bench.json
 	@$(RUN) python benchmarks/run.py

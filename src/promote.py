@@ -16,7 +16,7 @@ def main(config: Configuration, name: str, version: str, alias: str) -> list[Nex
     from mlproject import promotion, registry, tracking
 
     store = tracking.open_store(config.run.experiment)
-    model = promotion.promote(store, name or registry.CLASSIFIER, version, alias or "champion")
+    model = promotion.promote(store, name or registry.CLASSIFIER, version, alias or "champion", config.run.public_key)
     return [Next("release", "its weights and card for others", {"name": model.name, "version": model.version})]
 
 

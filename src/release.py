@@ -19,7 +19,7 @@ def main(config: Configuration, name: str, version: str, out: str) -> list[Next]
 
     store = tracking.open_store(config.run.experiment)
     folder = Path(out) if out else Path(config.run.outputs) / "release"
-    promotion.release(store, name or registry.CLASSIFIER, version or "@champion", folder)
+    promotion.release(store, name or registry.CLASSIFIER, version or "@champion", folder, config.run.signing_key)
     return [Next("verify_models", "every version against what was registered and released")]
 
 

@@ -10,7 +10,7 @@ def main(config: Configuration) -> list[Next]:
     """Verify every registered model version; exit code 1 when one of them is not what was registered."""
     from mlproject import registry, tracking
 
-    verdicts = registry.verify_all(tracking.open_store(config.run.experiment))
+    verdicts = registry.verify_all(tracking.open_store(config.run.experiment), config.run.public_key)
     for verdict in verdicts:
         state = "CHANGED" if verdict.problem else "ok"
         print(f"{verdict.name:<16} version {verdict.version:<5} sha256 {verdict.digest[:16] or '-':<18} {state}")

@@ -51,6 +51,10 @@ class RunConfig:
     )
     reuse: bool = option("take a finished run with the same key instead of repeating its work")
     aliases: bool = option("a trained model may take the aliases champion, real, synthetic and hybrid")
+    public_key: str = option(
+        "PEM file: models are loaded only if they are signed by its private key (the extra [sign]); empty: not asked"
+    )
+    signing_key: str = option("PEM file of the private key with which release signs; empty: unsigned")
     dry_run: bool = option("print the resolved configuration and stop before the work")
 
 

@@ -16,6 +16,7 @@ from mlproject.errors import UserError
 from mlproject.files import atomic_folder, atomic_write_text
 from mlproject.registry import ModelReference
 from mlproject.released import record_release
+from mlproject.signing import Signer, signature_in_registry
 from mlproject.tracking import MlflowException, Store
 
 DECLARED = PROJECT_ROOT / "registry" / "models.yaml"
@@ -137,11 +138,12 @@ def _largest(pattern: str, tags: Mapping[str, str], metrics: Mapping[str, float]
     return max(values)
 
 
-def examine(store: Store, name: str, version: str) -> tuple[ModelReference, list[Outcome]]:
+def examine(store: Store, name: str, version: str, public_key: str = "") -> tuple[ModelReference, list[Outcome]]:
     """A version, verified, and what each gate says of it.
 
     Args:
         version: its number, or `@alias`.
+        public_key: file of the key that must have signed it; "": it need not be signed.
 
     Raises:
         UserError: no such model or version.
@@ -153,7 +155,7 @@ def examine(store: Store, name: str, version: str) -> tuple[ModelReference, list
     if not version:
         raise UserError(f"no version given; name one of {name} with --version <number> or --version @<alias>")
     number = version.removeprefix("@")
-    model = registry.resolve(store, f"models:/{name}{'@' if number != version else '/'}{number}", name)
+    model = registry.resolve(store, f"models:/{name}{'@' if number != version else '/'}{number}", name, public_key)
     found = store.client.get_model_version(name, model.version)
     try:
         metrics = store.metrics_of(model.run_id)
@@ -162,15 +164,18 @@ def examine(store: Store, name: str, version: str) -> tuple[ModelReference, list
     return model, check_gates(rules[name], found.tags, metrics)
 
 
-def promote(store: Store, name: str, version: str, alias: str) -> ModelReference:
+def promote(store: Store, name: str, version: str, alias: str, public_key: str = "") -> ModelReference:
     """Move an alias to a version that verifies and passes every gate; prints each gate with its figure.
+
+    Args:
+        public_key: as in `examine`.
 
     Raises:
         UserError: a gate is not passed; the message names it with its figure, and the alias stays where it was.
     """
     if not alias:
         raise UserError("no alias given; name one with --alias, such as champion")
-    model, outcomes = examine(store, name, version)
+    model, outcomes = examine(store, name, version, public_key)
     for outcome in outcomes:
         print(outcome, flush=True)
     if failed := [outcome for outcome in outcomes if not outcome.passed]:
@@ -181,7 +186,7 @@ def promote(store: Store, name: str, version: str, alias: str) -> ModelReference
     return model
 
 
-def release(store: Store, name: str, version: str, folder: Path) -> Path:
+def release(store: Store, name: str, version: str, folder: Path, signing_key: str = "") -> Path:
     """Copy the weights of a version for publication, record its digest in registry/released.json and write its card.
 
     From then on no load accepts other files for that version, even with a manifest and a tag to match. A version is
@@ -190,14 +195,16 @@ def release(store: Store, name: str, version: str, folder: Path) -> Path:
     Args:
         folder: receives `<name>-<version>/` with weights, description and checksums.json, and `<name>-<version>.txt`
             with the digests and gates.
+        signing_key: file of a private key: what is published and what is registered are signed, see `signing`.
 
     Returns:
         The folder with the weights.
 
     Raises:
-        UserError: no such version, or a place cannot be written.
+        UserError: no such version, a place cannot be written, or a key that cannot sign.
         IntegrityError: it does not verify, or another digest was released for it.
     """
+    signer = Signer(signing_key) if signing_key else None
     model, outcomes = examine(store, name, version)
     tags = store.client.get_model_version(name, model.version).tags
     target = folder / f"{name}-{model.version}"
@@ -214,8 +221,12 @@ def release(store: Store, name: str, version: str, folder: Path) -> Path:
     ]
     atomic_write_text(target.with_name(f"{target.name}.txt"), "\n".join(lines) + "\n")
     path = record_release(name, model.version, model.run_id, tags["sha256"], model.digest)
-    card = write_card(store, model, [str(outcome) for outcome in outcomes], path.parent)
+    written = [path, write_card(store, model, [str(outcome) for outcome in outcomes], path.parent)]
+    if signer is not None:
+        written.append(signature_in_registry(path.parent, name, tags["sha256"]))
+        signer.sign(target, target.with_name(f"{target.name}.sig"))
+        signer.sign(model.registered_folder, written[-1])
     print("\n".join(lines), flush=True)
-    written = f"{path.parent.name}/{path.name} and {path.parent.name}/{card.parent.name}/{card.name}"
-    print(f"released to {target}; commit {written}", flush=True)
+    told = ", ".join(str(file.relative_to(path.parent.parent)) for file in written)
+    print(f"released to {target}{'' if signer else ', unsigned'}; commit {told}", flush=True)
     return target

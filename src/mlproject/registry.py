@@ -16,7 +16,8 @@ from typing import Any
 from mlproject.checksums import is_digest, verify_checksums
 from mlproject.errors import IntegrityError, UserError
 from mlproject.released import check_released
-from mlproject.served import PAYLOAD, save_served_classifier
+from mlproject.served import PAYLOAD, model_folder, save_served_classifier
+from mlproject.signing import check_signature
 from mlproject.tracking import MlflowException, Run, Store
 
 # MLflow reads its environment when it is imported: after tracking, which sets it
@@ -45,6 +46,11 @@ class ModelReference:
     def __str__(self) -> str:
         where = f"{self.name} version {self.version}" if self.version else str(self.folder)
         return f"{where} (sha256 {self.digest[:12]})"
+
+    @property
+    def registered_folder(self) -> Path:
+        """Of a version, all that is registered: the folder of its payload, and for a classifier what serves it."""
+        return model_folder(self.folder) if self.name == CLASSIFIER else self.folder
 
     @property
     def reference(self) -> str:
@@ -106,31 +112,36 @@ def _ensure_registered_model(store: Store, name: str) -> None:
             store.client.get_registered_model(name)
 
 
-def resolve(store: Store, reference: str, name: str) -> ModelReference:
+def resolve(store: Store, reference: str, name: str, public_key: str = "") -> ModelReference:
     """A verified model from a folder or a file in it, `runs:/<id>`, or `models:/<name>@<alias>` / `/<version>`.
+
+    Args:
+        public_key: file of the key that must have signed it; "": it need not be signed.
 
     Raises:
         UserError: there is no such model, or it is of another kind.
-        IntegrityError: its files are not those that were registered, or its version carries no digest.
+        IntegrityError: its files are not those that were registered, its version carries no digest, or it is not
+            signed as `public_key` asks.
     """
     if reference.startswith("models:/"):
-        return _resolve_version(store, reference, name)
+        return _resolve_version(store, reference, name, public_key)
     if reference.startswith("runs:/"):
-        return of_run(store, reference.removeprefix("runs:/").split("/")[0], name)
+        return of_run(store, reference.removeprefix("runs:/").split("/")[0], name, public_key)
     path = Path(reference)
     if path.suffix.lower() in _PICKLES:
         raise UserError(f"{reference} is a pickle, which runs code when it is read; give a folder with safetensors")
     if not path.exists():
         raise UserError(f"{name}: {reference} does not exist; give a folder, runs:/<id> or models:/{name}@champion")
     folder = path.parent if path.is_file() else path
+    check_signature(folder, public_key)
     if (folder / PAYLOAD).is_dir():
         verify_checksums(folder)
         folder = folder / PAYLOAD
     return _reference(name, folder, verify_checksums(folder))
 
 
-def of_run(store: Store, run_id: str, name: str) -> ModelReference:
-    """The verified version that a run registered, itself or by reuse of another run's."""
+def of_run(store: Store, run_id: str, name: str, public_key: str = "") -> ModelReference:
+    """The verified version that a run registered, itself or by reuse of another run's; `public_key` as in `resolve`."""
     try:
         tags = store.tags_of(run_id)
     except MlflowException:
@@ -138,10 +149,10 @@ def of_run(store: Store, run_id: str, name: str) -> ModelReference:
     registered, _, version = tags.get("model_version", "").partition("/")
     if registered != name:
         raise UserError(f"runs:/{run_id}: that run registered no {name}; name the run of its training")
-    return _resolve_version(store, f"models:/{name}/{version}", name)
+    return _resolve_version(store, f"models:/{name}/{version}", name, public_key)
 
 
-def _resolve_version(store: Store, reference: str, name: str) -> ModelReference:
+def _resolve_version(store: Store, reference: str, name: str, public_key: str) -> ModelReference:
     given, alias, version = _parse(reference)
     if given != name:
         raise UserError(f"{reference}: expected a version of {name}")
@@ -153,11 +164,14 @@ def _resolve_version(store: Store, reference: str, name: str) -> ModelReference:
         raise UserError(
             f"{reference}: the registry has no such version; `mlflow run . -e {command}` registers one"
         ) from None
-    return verified(store, found)
+    return verified(store, found, public_key)
 
 
-def verified(store: Store, version: ModelVersion) -> ModelReference:
+def verified(store: Store, version: ModelVersion, public_key: str = "") -> ModelReference:
     """The model of a version: its files equal its tag, and the released digest if it was released.
+
+    Args:
+        public_key: as in `resolve`.
 
     Raises:
         IntegrityError: anything differs or is absent; the message names model, version and file.
@@ -176,6 +190,7 @@ def verified(store: Store, version: ModelVersion) -> ModelReference:
         raise IntegrityError(f"{label}: its files are gone from the artifact store ({reason})") from None
     try:
         verify_checksums(folder, digest)
+        check_signature(folder, public_key)
         payload = folder / PAYLOAD if (folder / PAYLOAD).is_dir() else folder
         payload_digest = verify_checksums(payload, version.tags.get("payload_sha256"))
     except IntegrityError as error:
@@ -193,13 +208,17 @@ class Verdict:
     problem: str
 
 
-def verify_all(store: Store) -> list[Verdict]:
-    """Every version of both models against manifest, tag and released digest, in the order of their numbers."""
+def verify_all(store: Store, public_key: str = "") -> list[Verdict]:
+    """Every version of both models against manifest, tag and released digest, in the order of their numbers.
+
+    Args:
+        public_key: as in `resolve`; a version that nobody signed is then a problem.
+    """
     verdicts = []
     for name in (GENERATOR, CLASSIFIER):
         for version in sorted(_versions(store, name), key=lambda found: int(found.version)):
             try:
-                verified(store, version)
+                verified(store, version, public_key)
                 problem = ""
             except UserError as error:
                 problem = str(error)

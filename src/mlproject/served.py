@@ -38,6 +38,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE  # noqa: E402
 from mlproject.checksums import verify_checksums, write_checksums  # noqa: E402
 from mlproject.errors import IntegrityError, UserError  # noqa: E402
 from mlproject.released import check_released  # noqa: E402
+from mlproject.signing import PUBLIC_KEY, check_signature  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,13 +158,15 @@ def verify_model(folder: Path) -> str:
     Its own manifest, always. `NT_EXPECTED_SHA256`, where it is set: the digest of the folder, pinned by whoever
     started the server. Otherwise, where MLflow's `registered_model_meta` says which registered version the folder is:
     that version's tag `sha256` in the registry that MLflow is set to, and the digest in registry/released.json if the
-    version was released and a project folder is at hand (see `released`).
+    version was released and a project folder is at hand (see `released`). Where `NT_PUBLIC_KEY` names a public key, its
+    signature as well (see `signing`).
 
     Raises:
         IntegrityError: anything differs, or the registry that the folder came from does not answer.
     """
     pinned = os.environ.get(PINNED_DIGEST)
     digest = verify_checksums(folder, pinned or None)
+    check_signature(folder, os.environ.get(PUBLIC_KEY, ""))
     if pinned or not (folder / ORIGIN).is_file():
         return digest
     name, number, tags, run_id = _registered(folder)

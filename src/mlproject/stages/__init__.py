@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from mlproject import tracking
 from mlproject.config import Configuration
+from mlproject.signing import refuse_key
 from mlproject.stages.classifier import eval_classifier, resolve_classifier, train_classifier
 from mlproject.stages.data import prepare_data, resolve_data
 from mlproject.stages.eval_gan import eval_gan
@@ -15,6 +16,7 @@ from mlproject.stages.predict import predict
 @contextmanager
 def entry_run(config: Configuration, stage: str) -> Iterator[tracking.Run]:
     """The run of an entry point in the store of this folder."""
+    refuse_key(config, stage)
     with tracking.entry_run(tracking.open_store(config.run.experiment), stage, config) as run:
         yield run
 

@@ -192,7 +192,7 @@ def _prediction_rows(crops: Crops, probabilities: np.ndarray, settings: Evaluati
 
 def resolve_classifier(run: Run, config: Configuration, reference: str) -> ModelReference:
     """A verified classifier: a folder or file, `runs:/<id>` or `models:/nt-classifier@alias` ("": champion)."""
-    model = registry.resolve(run.store, reference or f"models:/{NAME}@champion", NAME)
+    model = registry.resolve(run.store, reference or f"models:/{NAME}@champion", NAME, config.run.public_key)
     say(f"classifier: {model}")
     return model
 

@@ -162,7 +162,7 @@ def resolve_generator(
         UserError: there is none (the message names the command that makes one), or it does not verify.
     """
     if reference:
-        return registry.resolve(run.store, reference, NAME)
+        return registry.resolve(run.store, reference, NAME, config.run.public_key)
     dataset = dataset or resolve_data(run, config, "")
     seen = used_subjects(dataset, config.gan if beside is None else beside)
     found = run.store.find("train_gan", {"inputs_digest": _provenance(dataset, seen)["inputs_digest"]})
@@ -171,7 +171,7 @@ def resolve_generator(
             f"no generator was trained on {len(seen)} subjects of data set {dataset.name} {dataset.digest[:12]}; make "
             "one with `mlflow run . -e train_gan` and the same data options, or name one with --generator"
         )
-    generator = registry.of_run(run.store, found[0], NAME)
+    generator = registry.of_run(run.store, found[0], NAME, config.run.public_key)
     say(f"generator: {generator}")
     return generator
 

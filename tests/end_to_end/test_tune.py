@@ -1,102 +1,17 @@
 """The search as a user runs it: trials with their true status, a result on fresh seeds, and nothing lost to a kill."""
 
-import contextlib
 import json
-import os
 import re
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-import mlflow
 import optuna
 import pandas as pd
 import pytest
-
-from mlproject.config import PROJECT_ROOT
+from tune_desk import Desk
 
 pytestmark = pytest.mark.slow
-
-CONFIG = """
-run: {workers: 1, device: cpu}
-data: {n_train: 10, n_val: 8, n_test: 8, frames_per_subject: 1, size: 32}
-gan: {steps: 2, batch_size: 4, base_channels: 4, latent_dim: 8, log_every: 1, grid_every: 2, checkpoint_every: 1,
-      precision: fp32, critic_steps: 1, feature_critic: 0, auxiliary: 0}
-synthesis: {per_class: 6, batch_size: 8}
-classifier: {backbone: test_efficientnet, weights: none, steps: 2, batch_size: 4, eval_every: 1, checkpoint_every: 1,
-             synthetic_per_class: 6}
-fidelity: {while_training: 0}
-evaluation: {bootstrap: 100}
-tune: {space: "gan.lambda_gp: grid 5 10; classifier.synthetic_fraction: uniform 0 0.8", trials: 5, gan_steps: 0,
-       classifier_steps: 0, confirm_seeds: 6, workers: 1, heartbeat_seconds: 5}
-"""
-
-
-class Desk:
-    """A user's folder with a store of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "config.yaml").write_text(CONFIG)
-        self.store = f"sqlite:///{folder}/mlflow.db"
-        self.environment = os.environ | {"MLFLOW_TRACKING_URI": self.store, "OMP_NUM_THREADS": "1"}
-
-    @property
-    def client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(self.store, self.store)
-
-    def start(self, *options: str, entry_point: str = "tune") -> subprocess.Popen:
-        command = [sys.executable, str(PROJECT_ROOT / f"src/{entry_point}.py"), *options]
-        if "--config" not in options:
-            command += ["--config", str(self.folder / "config.yaml")]
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    def run(self, *options: str, code: int = 0, entry_point: str = "tune") -> str:
-        process = self.start(*options, entry_point=entry_point)
-        printed, _ = process.communicate()
-        assert process.returncode == code, printed[-5000:]
-        return printed
-
-    def runs(self, **tags: str) -> list:
-        experiments = [found.experiment_id for found in self.client.search_experiments()]
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self.client.search_runs(experiments, wanted, max_results=1000))
-
-    def _has_a_study(self) -> bool:
-        """Looked up without Optuna, which would make tables beside the process that is making them."""
-        try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.folder}/optuna.db?mode=ro", uri=True)) as database:
-                return database.execute("SELECT count(*) FROM studies").fetchone()[0] > 0
-        except sqlite3.OperationalError:
-            return False
-
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        if not self._has_a_study():
-            return []
-        storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder}/optuna.db", skip_table_creation=True)
-        names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=names[0], storage=storage).get_trials() if names else []
-
-    def complete(self) -> dict[int, float]:
-        return {t.number: t.value for t in self.trials() if t.state == optuna.trial.TrialState.COMPLETE}
-
-    def fits(self) -> Counter:
-        """How often each generator and classifier was really trained to its end."""
-        own = [run for run in self.runs() if run.info.status == "FINISHED" and "reused_from" not in run.data.tags]
-        return Counter(
-            r.data.tags["stage.key"] for r in own if r.data.tags["stage"] in ("train_gan", "train_classifier")
-        )
-
-    @property
-    def result(self) -> Path:
-        (folder,) = (self.folder / "outputs" / "tune").iterdir()
-        return folder
 
 
 @pytest.fixture(scope="module")
@@ -183,24 +98,11 @@ def test_another_space_or_goal_under_the_same_name_is_refused(finished) -> None:
     assert "tune" in printed
 
 
-def _wait_for_a_trial_at_work(desk: Desk, process: subprocess.Popen, finished_trials: int) -> None:
-    end = time.monotonic() + 900
-    while time.monotonic() < end:
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        trials = desk.trials()
-        done = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
-        at_work = sum(t.state == optuna.trial.TrialState.RUNNING and "run" in t.user_attrs for t in trials)
-        if done >= finished_trials and at_work:
-            return
-        time.sleep(0.2)
-    raise AssertionError("no trial at work in 15 minutes")
-
-
 def test_killed_with_two_workers_and_started_again_it_loses_no_finished_trial(tmp_path) -> None:
     desk = Desk(tmp_path)
     few = ("--trials", "8", "--confirm_seeds", "0", "--workers", "2")
     process = desk.start(*few)
-    _wait_for_a_trial_at_work(desk, process, finished_trials=2)
+    desk.wait_for_trials(process, done=2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(2)  # the workers see that their parent is gone and end
@@ -221,7 +123,7 @@ def test_told_to_end_it_puts_its_trial_back(tmp_path) -> None:
     desk = Desk(tmp_path)
     few = ("--trials", "4", "--confirm_seeds", "0")
     process = desk.start(*few)
-    _wait_for_a_trial_at_work(desk, process, finished_trials=1)
+    desk.wait_for_trials(process, done=1)
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 130

@@ -53,7 +53,8 @@ def engine_arguments(url: str) -> dict[str, Any]:
     """Arguments of `sqlalchemy.create_engine` with which every process reaches the database."""
     if parsed(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": _SECONDS_TO_LOCK}}
-    return {"pool_pre_ping": True, "connect_args": {"options": f"-csearch_path={SCHEMA}", **_KEEPALIVE}}
+    session = {"options": f"-csearch_path={SCHEMA}", "application_name": "mlproject tune"}
+    return {"pool_pre_ping": True, "connect_args": {**session, **_KEEPALIVE}}
 
 
 def make_schema(url: str) -> None:

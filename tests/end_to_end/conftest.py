@@ -1,0 +1,6 @@
+"""The end-to-end tests' helper modules are found beside them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

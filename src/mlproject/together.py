@@ -5,7 +5,6 @@ images, so these need neither the data set nor a common file system.
 """
 
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from mlproject import distributed, runtime
 from mlproject.classifier.feature_space import lite0_maps
 from mlproject.classifier.training import train_classifier
 from mlproject.config import SECTIONS, Configuration, as_nested
-from mlproject.data.crops import Crops, empty_crops
+from mlproject.data.crops import Crops
 from mlproject.distributed import World
 from mlproject.errors import UserError
 from mlproject.gan.training import train_gan
@@ -113,7 +112,7 @@ def _help_gan(
 def _help_classifier(
     world: World, device: torch.device, config: Configuration, order: dict[str, Any], tensors: dict[str, Tensor]
 ) -> None:
-    crops = {name: _crops(name, subjects, tensors) for name, subjects in order["subjects"].items()}
+    crops = {name: received_crops(name, subjects, tensors) for name, subjects in order["subjects"].items()}
     train_classifier(
         crops.get("real"),
         crops.get("synthetic"),
@@ -139,12 +138,14 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(array, None, ["C", "W"]))
 
 
-def _crops(name: str, subjects: list[str], tensors: dict[str, Tensor]) -> Crops:
+def received_crops(name: str, subjects: list[str], tensors: dict[str, Tensor]) -> Crops:
     """What training looks at; paths, sites and boxes stay with the first process."""
-    images = tensors[f"{name}.images"].numpy()
-    return dataclasses.replace(
-        empty_crops(images.shape[1]),
-        images=images,
+    unknown = np.full(len(subjects), "")
+    return Crops(
+        images=tensors[f"{name}.images"].numpy(),
         labels=tensors[f"{name}.labels"].numpy(),
         subjects=np.array(subjects, dtype=str),
+        paths=unknown,
+        sites=unknown,
+        boxes=np.full((len(subjects), 4), np.nan, np.float32),
     )

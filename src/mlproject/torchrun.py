@@ -3,6 +3,8 @@
 import os
 import sys
 
+from mlproject.terminal import EXIT_INTERRUPTED
+
 
 def rank() -> int:
     """The number of this process among all; 0 is the one that reads, writes and logs."""
@@ -58,6 +60,6 @@ def start_again(processes: int) -> None:
     except ChildFailedError as failed:
         code = failed.get_first_failure()[1].exitcode
         sys.exit(code if code > 0 else 128 - code)
-    except SignalException as ended:
-        sys.exit(128 + ended.sigval)
+    except SignalException:
+        sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)

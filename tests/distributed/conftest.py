@@ -13,15 +13,12 @@ PLACES = [str(HERE), str(HERE.parent / "gan"), str(HERE.parents[1] / "src")]
 sys.path[:0] = PLACES[:2]
 
 
-def torchrun(*command: str, processes: int = 2) -> list[str]:
-    """`torchrun`, on a port of its own choice."""
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command]
-
-
 @pytest.fixture(scope="session")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what two processes left behind after every case of `pair.py`."""
     folder = tmp_path_factory.mktemp("together")
+    from pair import torchrun  # found by the path above
+
     command = torchrun(str(HERE / "pair.py"), str(folder))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

@@ -18,6 +18,11 @@ from mlproject.distributed import ALONE, World
 Case = Callable[[Path, World], None]
 
 
+def torchrun(*command: str, processes: int = 2) -> list[str]:
+    """`torchrun`, on a port of its own choice."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command]
+
+
 def gan(*lengths: int, **changes: object) -> Case:
     """A generator of so many steps; of several lengths, each continues from the checkpoint of the one before."""
 

@@ -2,21 +2,26 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pair
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlproject import runtime
 from mlproject.checkpoint import latest_checkpoint
-from mlproject.distributed import ALONE, World
+from mlproject.cli import entry_point
+from mlproject.distributed import ALONE, World, join
 from mlproject.errors import UserError
 from mlproject.gan.augment import draw_augmentation
 from mlproject.gan.batches import mirror_some, with_mismatched
 from mlproject.gan.compact import group_size, minibatch_deviation
 from mlproject.runtime import torch_generator
+from mlproject.together import received_crops
 
 TRAININGS = [name for name in pair.CASES if name != "told"]
 
@@ -82,6 +87,13 @@ def test_every_process_hears_what_the_first_says(together):
         assert heard == {name: [str(x.dtype), list(x.shape), x.tolist()] for name, x in tensors.items()}
 
 
+def test_crops_as_a_helper_receives_them_can_be_chosen_from():
+    images, labels = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1])
+    crops = received_crops("real", ["a", "b", "c"], {"real.images": images, "real.labels": labels})
+    chosen = crops.select(np.array([True, False, True]))
+    assert (len(chosen), chosen.subjects.tolist(), chosen.labels.tolist()) == (2, ["a", "c"], [0, 1])
+
+
 def worlds(size: int) -> list[World]:
     return [World(rank, size) for rank in range(size)]
 
@@ -131,3 +143,50 @@ def test_a_lost_process_is_told_in_one_line_and_other_errors_stay_what_they_are(
         raise RuntimeError("shape")
     with pytest.raises(RuntimeError, match="gloo"), ALONE.loss_told():
         raise RuntimeError("gloo")
+
+
+def ended(command: Callable, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        command.main(list(arguments))
+    return leaving.value.code
+
+
+def test_a_command_that_runs_in_one_process_refuses_more(capsys):
+    def body(config, **references):
+        raise AssertionError("never called")
+
+    assert ended(entry_point(own=("gan",))(body), "--processes", "2") == 2
+    assert "this command runs in one process; leave out --processes and torchrun" in capsys.readouterr().err
+
+
+def test_of_the_processes_on_a_machine_the_first_says_what_is_wrong(monkeypatch, capsys):
+    command = entry_point(own=("gan",), together=True)(lambda config: None)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    # set by another launcher, it means nothing
+    assert ended(command, "--steps", "x") == 2
+    assert "gan.steps: 'x' is not a whole number" in capsys.readouterr().err
+    for name, value in {"TORCHELASTIC_RUN_ID": "id", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert ended(command, "--steps", "x") == 2
+    assert ended(command, "--dry_run", "true") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_processes_on_a_machine_share_its_cores(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(runtime, "available_cores", lambda: 8)
+        assert runtime.set_threads(0) == 8
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "id")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+        assert runtime.set_threads(0) == 2
+        assert runtime.set_threads(5) == 5
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 processes on a machine with 1 CUDA devices, and each needs one"):
+        join(torch.device("cuda"))

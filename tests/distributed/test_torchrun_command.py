@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
-from conftest import torchrun
+from pair import torchrun
 
 from mlproject.config import PROJECT_ROOT
 

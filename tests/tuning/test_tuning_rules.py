@@ -1,5 +1,7 @@
 """The rules of a search on made-up trials: what is hopeless, what counts, what is lost, what is the result."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from mlproject.config import load_config
 from mlproject.errors import UserError
+from mlproject.stages.tune_result import repeat_commands
 from mlproject.tuning import plan
 from mlproject.tuning.budget import TrialRecord, all_fail, counted, front, lost, other_generators, ranked, verdict_on
 from mlproject.tuning.pruning import Check, why_hopeless
@@ -145,6 +148,8 @@ def test_tables_name_every_trial_with_its_state() -> None:
     assert [line.split()[0] for line in lines[2:]] == ["2*", "0", "1", "3", "4"]
     assert lines[2].split()[1:] == ["2", "0.900", "-", "reused", "finished"]
     assert lines[3].split()[1:] == ["0", "0.800", "0.0500", "own", "finished"]
+    assert lines[5].endswith("begun again")
+    assert lines[6].endswith("failed")
 
 
 def test_a_trial_is_hybrid_takes_no_alias_and_is_checked_at_equal_parts() -> None:
@@ -207,3 +212,10 @@ def test_a_search_is_the_same_under_the_same_question_alone() -> None:
     assert plan.search_name(config, first) == plan.search_name(*mark(tune__space="gan.lambda_gp: grid 1 2"))
     assert plan.search_name(config, first) != plan.search_name(*mark(gan__beta2=0.9))
     assert plan.search_name(mark(tune__name="mine")[0], first) == "mine"
+
+
+def test_the_printed_commands_name_a_data_set_that_was_given_and_survive_spaces() -> None:
+    train, classify = repeat_commands(Path("/my outputs"), "abc", "/my images")
+    assert train.endswith("-P config='/my outputs/best.yaml' -P data='/my images'")
+    assert classify.endswith("-P data='/my images' -P generator=runs:/abc")
+    assert "data" not in repeat_commands(Path("/outputs"), "abc")[0]

@@ -1,5 +1,7 @@
 """Trials of a hopeless generator in a real store: killed runs with their figures and checkpoints, and no second try."""
 
+import contextlib
+
 import optuna
 import pytest
 
@@ -8,6 +10,10 @@ from mlproject.config import load_config
 from mlproject.errors import Stopped
 from mlproject.stages import tune_trial
 from mlproject.stages.tune import tune
+from mlproject.stages.tune_fit import Fitted
+from mlproject.stages.tune_runs import end_lost_searches, run_lock
+from mlproject.tuning import search
+from mlproject.tuning.database import Locks
 
 SETTINGS = {
     "run.workers": 1, "run.device": "cpu", "run.threads": 1,
@@ -36,6 +42,77 @@ def test_a_stopped_child_ends_killed_with_the_reason(tmp_path, monkeypatch) -> N
         assert store.tags_of(child.id)["stopped"] == "hopeless at step 3"
         assert store.history_of(child.id, "quick.kid") == {3: 0.5}
     assert store.client.get_run(run.id).info.status == "FINISHED"
+
+
+def test_a_trial_given_to_another_process_counts_once_and_a_verdict_is_known_at_once(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    """The fits are made up, the stores are real. The first trial's machine slept: it is failed and queued meanwhile."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    calls, told = [], []
+
+    def stored() -> optuna.Study:
+        storage = search.connect(f"sqlite:///{tmp_path}/optuna.db", 30, create=False)
+        return optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+
+    def fit(run, config, dataset, locks, watch, before) -> Fitted:
+        calls.append(config.gan.lambda_gp)
+        if len(calls) == 1:
+            assert search.put_back_lost(stored(), lambda process: False) == [0]
+        before()
+        try:
+            watch(2, {"quick.kid": 1.0, "quick.tstr_auc": 0.5})
+        except Stopped:
+            told.extend(t.notes["stopped"] for t in search.records(stored()) if t.state == "RUNNING")
+            raise
+        return Fitted(0.7, 1.0, "generator", "classifier", False, {})
+
+    monkeypatch.setattr(tune_trial, "fit_hybrid", fit)
+    monkeypatch.setattr(tune_trial, "why_hopeless", lambda *_: "hopeless" if calls[-1] == 5.0 else "")
+    changed = {"data.n_val": 6, "run.aliases": False, "tune.objective": "auc", "tune.trials": 4}
+    config = load_config(None, SETTINGS | changed | {"tune.space": "gan.lambda_gp: grid 5 10"})
+    with stages.entry_run(config, "tune") as run:
+        tune(run, config)
+    trials = stored().get_trials()
+    assert [(trial.params["gan.lambda_gp"], trial.state.name) for trial in trials[:3]] == [
+        (10.0, "FAIL"), (5.0, "PRUNED"), (10.0, "COMPLETE"),
+    ]  # fmt: skip
+    assert {t.state.name for t in trials if t.params["gan.lambda_gp"] == 5.0} == {"PRUNED"}
+    assert len(trials) == 5, "four, and the one that was begun twice"
+    assert told == ["hopeless"], "noted while its generator is still held, and measured once"
+    printed = capsys.readouterr().out
+    assert "trial 0: taken over by another process" in printed
+    assert "4 trials:" in printed
+    runs = run.store.client.search_runs([run.store.experiment_id], "tags.stage = 'tune_trial'")
+    status = {int(found.data.tags["tune.trial"]): found.info.status for found in runs}
+    ends = {"FAIL": "KILLED", "PRUNED": "KILLED", "COMPLETE": "FINISHED"}
+    assert status == {trial.number: ends[trial.state.name] for trial in trials}
+
+
+def test_runs_of_a_machine_that_is_gone_are_ended_by_its_lock(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    with stages.entry_run(load_config(), "tune") as run, contextlib.closing(Locks(url)) as mine:
+        client = run.store.client
+
+        def begun(stage: str, above: str = "") -> str:
+            tags = {"stage": stage, "stage.key": "k", "stage.process": "another-host:1:0.00"}
+            tags |= {"mlflow.parentRunId": above} if above else {}
+            return client.create_run(run.store.experiment_id, tags=tags).info.run_id
+
+        other = Locks(url)
+        search_run = begun("tune")
+        below = begun("train_gan", begun("tune_trial", search_run))
+        other.take(run_lock(search_run))
+        end_lost_searches(run, "k", mine)
+        assert client.get_run(search_run).info.status == "RUNNING", "its process lives"
+        other.close()
+        end_lost_searches(run, "another key", mine)
+        assert client.get_run(search_run).info.status == "RUNNING", "of another search"
+        end_lost_searches(run, "k", mine)
+        assert [client.get_run(each).info.status for each in (search_run, below)] == ["KILLED", "KILLED"]
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ from mlproject.tuning.plan import generator_key, trial_config
 from mlproject.tuning.pruning import Check, why_hopeless
 from mlproject.tuning.space import Parameter, parse_space
 
+_TAKEN_OVER = "taken over by another process"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -138,7 +140,7 @@ class _Worker:
                 # is given to another process, and what this one found of it counts no more
                 if not self._was_taken_over():
                     raise
-                self._tell(f"  trial {self._number} was taken over by another process")
+                self._tell(f"  trial {self._number}: {_TAKEN_OVER}")
             finally:
                 self._locks.give(self._place.turn)
 
@@ -160,12 +162,14 @@ class _Worker:
         try:
             with self._parent.child(f"tune_trial {trial.number}", config) as run, temporary_files_removed():
                 trial.set_user_attr("run", run.id)
-                values = self._fit(trial, run, config, settings)
+                try:
+                    values = self._fit(trial, run, config, settings)
+                except optuna.exceptions.UpdateFinishedTrialError as error:
+                    raise Stopped(_TAKEN_OVER) from error
         except Stopped as reason:
-            self._tell(f"  {label}: pruned, {reason}")
+            if str(reason) != _TAKEN_OVER:
+                self._tell(f"  {label}: pruned, {reason}")
             raise optuna.TrialPruned(str(reason)) from reason
-        except optuna.exceptions.UpdateFinishedTrialError:
-            raise
         except Exception as error:
             text = " ".join(str(error).split())[:500]
             told = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

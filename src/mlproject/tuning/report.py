@@ -113,13 +113,14 @@ def trial_columns(trials: Sequence[TrialRecord], names: Sequence[str]) -> dict[s
     """
     best = front(trials)
     rows = [*ranked(trials), *(t for t in trials if t.state in ("PRUNED", "FAIL"))]
+    repeated = {number for trial in trials for number in trial.retries}
     states = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
     return {
         "trial": [trial.number for trial in rows],
         **{name: [trial.settings.get(name) for trial in rows] for name in names},
         "val.auc": [trial.values[0] if trial.values else None for trial in rows],
         "quick.kid": [trial.notes.get("kid") for trial in rows],
-        "state": [states[trial.state] for trial in rows],
+        "state": ["begun again" if trial.number in repeated else states[trial.state] for trial in rows],
         "generator": ["reused" if trial.notes.get("generator_reused") else "own" for trial in rows],
         "best": [trial.number in best for trial in rows],
         "note": [str(trial.notes.get("error") or trial.notes.get("stopped") or "") for trial in rows],

@@ -49,7 +49,7 @@ def connect(url: str, heartbeat_seconds: int, *, create: bool) -> RDBStorage:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without Optuna's remarks on what it calls experimental, and its lines for every trial: ours say the same."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

@@ -1,19 +1,11 @@
 """Stored models that are not what was registered: found by verify_models, refused by every load."""
 
 import base64
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+from model_server import Server
 
 from mlproject.checksums import write_checksums
 
@@ -143,60 +135,6 @@ def test_two_released_versions_and_an_unreadable_list(pristine):
     assert pristine.run("verify_models").code == 0
     released.write_text("{")
     assert_refused_everywhere(pristine, "nt-gan", "released.json")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-class Server:
-    """`mlflow models serve` of the champion in a process group of its own."""
-
-    def __init__(self, workshop, log: Path) -> None:
-        self.port, self.log = free_port(), log
-        command = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m"]
-        command += ["models:/nt-classifier@champion", "--env-manager", "local", "--port", str(self.port)]
-        with open(log, "wb") as stream:
-            self.process = subprocess.Popen(
-                command,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                cwd=workshop.folder,
-                env=os.environ | workshop.environment,
-                start_new_session=True,
-            )
-
-    def wait(self, seconds: float = 180) -> bool:
-        """Whether the server answers; False when it ended or gave up."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            if "IntegrityError" in self.log.read_text():
-                return False
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5) as answer:
-                    return answer.status == 200
-            except OSError:
-                time.sleep(0.5)
-        return False
-
-    def ask(self, request: object) -> tuple[int, dict]:
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/invocations",
-            data=json.dumps(request).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from mlproject.journal import Entry, Journal
 from mlproject.memory import told_as_memory
 from mlproject.processes import is_alive, this_process
 from mlproject.remote import at_once
+from mlproject.system_metrics import sampled
 
 environment.quiet()
 
@@ -269,7 +270,9 @@ class Run:
         kept = {key: value for key, value in source.data.tags.items() if key not in own and key[:7] != "mlflow."}
         note = f"Nothing was computed: metrics and artifacts are those of run {run_id}."
         self.set_tags({**kept, "reused_from": run_id, MLFLOW_RUN_NOTE: note})
-        self.log_metrics(source.data.metrics)
+        # what the machine did then is not what it does now
+        own_metrics = {key: value for key, value in source.data.metrics.items() if not key.startswith("system/")}
+        self.log_metrics(own_metrics)
         if source.inputs and source.inputs.dataset_inputs:
             self.store.client.log_inputs(self.id, source.inputs.dataset_inputs)
         print(f"{self.stage}: reused from run {run_id} (--reuse false repeats the work)", flush=True)
@@ -279,6 +282,11 @@ class Run:
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of a training step; they reach the store in batches, at the latest when the run ends."""
         self._add(Entry(step, dict(values), time.time_ns() // 1_000_000))
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        """As `report`, from any thread: the values wait in the buffer until the work itself reports something."""
+        now = time.time_ns() // 1_000_000
+        self._buffer += [Metric(key, value, now, step) for key, value in values.items()]
 
     def _add(self, entry: Entry) -> None:
         self._buffer += [Metric(key, value, entry.time_ms, entry.step) for key, value in entry.values.items()]
@@ -490,7 +498,11 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     store.client.update_run(run_id, status="RUNNING")
     store.client.set_tag(run_id, PROCESS_TAG, this_process())
     end_lost_runs(store.client, store.experiment_id)
-    with terminated_like_ctrl_c(), _until_its_end(Run(store, run_id, stage), config) as run:
+    with (
+        terminated_like_ctrl_c(),
+        _until_its_end(Run(store, run_id, stage), config) as run,
+        sampled(run.note),
+    ):
         yield run
 
 

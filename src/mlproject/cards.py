@@ -10,10 +10,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mlproject.card_items import Facts, Verdict, judge_items
 from mlproject.evaluation.tables import metric_title
 from mlproject.files import atomic_write_text
-from mlproject.registry import GENERATOR, ModelReference
+from mlproject.registry import CLASSIFIER, GENERATOR, ModelReference
+from mlproject.released import released_file
 from mlproject.tracking import MlflowException, Store
 
 FOLDER = "cards"
+# of a description, which the UI shows on one screen and MLflow cuts at 5000 characters
+_DESCRIBED_METRICS, _DESCRIBED_CHARACTERS = 12, 5000
+_ABOUT = {
+    GENERATOR: "Draws grey ultrasound crops of the class that is asked for.",
+    CLASSIFIER: "Tells anomalous from normal ultrasound crops.",
+}
 _DIGITS_IN_NAME = 12
 _DATA_WORDS = {
     "phantom_not_clinical": "phantom, not clinical data",
@@ -33,16 +40,20 @@ _RESULTS = re.compile(r"(val|test|fidelity|audit)\..+")
 _BOUNDS = (".ci_low", ".ci_high")
 
 
-def card_facts(store: Store, model: ModelReference) -> Facts:
+def card_facts(store: Store, model: ModelReference, evaluation: str = "") -> Facts:
     """What the registry and the store know of a version: its tags, its run's metrics and those of its evaluations.
 
     Of several evaluations the newest counts. A run that was deleted leaves its metrics out.
+
+    Args:
+        evaluation: id of the run that evaluates it now and has not ended; "": the newest finished one.
     """
     generator = model.name == GENERATOR
     tags = dict(store.client.get_model_version(model.name, model.version).tags)
     stage, key = ("eval_gan", "generator_digest") if generator else ("eval_classifier", "classifier_digest")
     metrics: dict[str, float] = {}
-    for run_id in (model.run_id, *store.find(stage, {key: model.digest})[:1]):
+    evaluated = [evaluation] if evaluation else store.find(stage, {key: model.digest})[:1]
+    for run_id in (model.run_id, *evaluated):
         try:
             metrics |= store.metrics_of(run_id)
         except MlflowException:
@@ -66,15 +77,45 @@ def write_card(store: Store, model: ModelReference, gates: Sequence[str], folder
         UserError: the place cannot be written.
     """
     facts = card_facts(store, model)
-    path = folder / FOLDER / f"{model.name}-{facts.tags['sha256'][:_DIGITS_IN_NAME]}.md"
+    path = _card_file(folder, model, facts)
     atomic_write_text(path, card_text(model, facts, gates))
-    description = "\n".join([*summary_lines(model, facts), f"Card: {folder.name}/{FOLDER}/{path.name}"])
-    store.client.update_model_version(model.name, model.version, description=description)
+    describe(store, model)
     return path
+
+
+def _card_file(folder: Path, model: ModelReference, facts: Facts) -> Path:
+    return folder / FOLDER / f"{model.name}-{facts.tags['sha256'][:_DIGITS_IN_NAME]}.md"
+
+
+def describe(store: Store, model: ModelReference, evaluation: str = "") -> None:
+    """Tell the registry, whose pages the UI opens, what a version is and which version has which alias.
+
+    Called whenever more is known of it: registered, evaluated, released. A model that is no version is left alone.
+
+    Args:
+        evaluation: as in `card_facts`.
+    """
+    if not model.version:
+        return
+    facts, released = card_facts(store, model, evaluation), released_file()
+    card = _card_file(released.parent, model, facts) if released else None
+    told = f"{card.parent.parent.name}/{FOLDER}/{card.name}" if card is not None and card.is_file() else ""
+    text = _render("description.md.j2", model, facts, (), card=told, described=_DESCRIBED_METRICS)
+    store.client.update_model_version(model.name, model.version, description=text.strip()[:_DESCRIBED_CHARACTERS])
+    aliases = store.client.get_registered_model(model.name).aliases
+    lines = [_ABOUT[model.name], "For research; not for clinical use.", ""]
+    for alias, version in sorted(aliases.items()):
+        about = store.client.get_model_version(model.name, version).description or ""
+        lines.append(f"- **{alias}**, version {version}: {' '.join(about.splitlines()[:2])}")
+    store.client.update_registered_model(model.name, "\n".join(lines)[:_DESCRIBED_CHARACTERS])
 
 
 def card_text(model: ModelReference, facts: Facts, gates: Sequence[str]) -> str:
     """The card in Markdown."""
+    return _render("card.md.j2", model, facts, gates)
+
+
+def _render(template: str, model: ModelReference, facts: Facts, gates: Sequence[str], **more: object) -> str:
     environment = Environment(
         loader=PackageLoader("mlproject"),
         autoescape=False,  # Markdown; texts from files go through `plain` or `cell`
@@ -88,7 +129,7 @@ def card_text(model: ModelReference, facts: Facts, gates: Sequence[str]) -> str:
     results = {name: value for name, value in facts.metrics.items() if _RESULTS.fullmatch(name)}
     shortcuts = {name: value for name, value in facts.metrics.items() if name.startswith("shortcut.")}
     readings = facts.metrics.get("test.readings")
-    return environment.get_template("card.md.j2").render(
+    return environment.get_template(template).render(
         title=_title(model, facts),
         summary=summary_lines(model, facts),
         use=_use(facts),
@@ -109,6 +150,7 @@ def card_text(model: ModelReference, facts: Facts, gates: Sequence[str]) -> str:
         payload=model.digest,
         verdicts=verdicts,
         counts=_counts(verdicts),
+        **more,
     )
 
 

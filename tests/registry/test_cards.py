@@ -7,7 +7,7 @@ import pytest
 
 from mlproject import promotion, registry
 from mlproject.card_items import CLAIM_ITEMS, RULES, TRIPOD_ITEMS, Facts, judge_items
-from mlproject.cards import card_facts, card_text
+from mlproject.cards import card_facts, card_text, describe
 from mlproject.config import load_config
 from mlproject.registry import CLASSIFIER, GENERATOR
 from mlproject.tracking import entry_run
@@ -81,6 +81,41 @@ def test_a_version_that_was_never_measured_says_so(store, registered, tmp_path):
     assert "No score was measured." in card
     assert "not evaluated on test" in section(card, "Limits")
     assert "\n## Shortcuts\n" not in card
+
+
+def test_the_registry_s_pages_say_what_a_version_is_and_which_one_has_which_alias(store, registered):
+    first, second = (registry.resolve(store, registered(CLASSIFIER, VALIDATION), CLASSIFIER) for _ in range(2))
+    store.client.set_registered_model_alias(CLASSIFIER, "champion", second.version)
+    store.client.set_registered_model_alias(CLASSIFIER, "real", first.version)
+    for model in (first, second):
+        describe(store, model)
+    about = store.client.get_model_version(CLASSIFIER, "2").description
+    assert "trained on real images (phantom, not clinical data)." in about
+    assert "| Validation AUC | 0.900 | 0.850 to 0.940 |" in about
+    assert "- It was not evaluated on test: validation chose its step and flatters it." in about
+    assert "Card:" not in about, "none was written"
+    # a run that measures it on test describes it before it ends
+    with entry_run(store, "eval_classifier", load_config()) as run:
+        run.log_metrics(TEST)
+        describe(store, second, run.id)
+    about = store.client.get_model_version(CLASSIFIER, "2").description
+    assert "| Test AUC | 0.877 | 0.800 to 0.920 |" in about
+    assert "not evaluated on test" not in about
+    lines = store.client.get_registered_model(CLASSIFIER).description.splitlines()
+    assert lines[0] == "Tells anomalous from normal ultrasound crops."
+    assert [line.split(":")[0] for line in lines[3:]] == ["- **champion**, version 2", "- **real**, version 1"]
+    assert "Test AUC 0.877" in lines[3]
+    assert "Validation AUC 0.900" in lines[4]
+
+
+def test_a_description_fits_into_what_mlflow_keeps(store, registered):
+    model = registry.resolve(store, registered(GENERATOR), GENERATOR)
+    many = {f"fidelity.lite0.{'x' * 150}{number}": 0.5 for number in range(40)}
+    log_evaluation(store, "eval_gan", "generator_digest", model.digest, many)
+    describe(store, model)
+    about = store.client.get_model_version(GENERATOR, "1").description
+    assert "28 more are on the pages of its runs." in about
+    assert "has not passed a privacy audit" in about
 
 
 def test_the_newest_evaluation_counts(store, registered):

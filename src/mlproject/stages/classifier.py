@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlproject import registry, runtime
+from mlproject.cards import describe
 from mlproject.classifier.inference import load_classifier, save_classifier
 from mlproject.classifier.judging import chosen_on_validation
 from mlproject.classifier.training import train_classifier as train
@@ -119,6 +120,7 @@ def train_classifier(run: Run, config: Configuration, dataset: DataSet, pool: Da
         version = registry.register(run, folder, NAME, tags)
     moved = registry.update_mix_aliases(run.store, version, settings.mix) if config.run.aliases else []
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
+    describe(run.store, reference)
     say(comparison_text({settings.mix: metrics}, first="validation"))
     say(f"registered {reference}" + (f", alias {', '.join(moved)}" if moved else ""))
     return reference
@@ -253,6 +255,7 @@ def eval_classifier(run: Run, config: Configuration, model: ModelReference, data
         found = measure(test.select(at_site), probabilities[at_site], settings)["auc"]
         name = f"test.unseen_site_{site}.auc"
         run.log_metrics({name: found.value, f"{name}.ci_low": found.low, f"{name}.ci_high": found.high})
+    describe(run.store, model, run.id)
     say(f"eval_classifier: reading {readings} of the test split {dataset.digest[:12]}")
     say(comparison_text({str(model.meta.get("mix", "model")): metrics}, first="test"))
     for name, baseline in shortcuts.items():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlproject import registry, runtime
+from mlproject.cards import describe
 from mlproject.classifier.feature_space import feature_space
 from mlproject.classifier.inference import predict_logits, sigmoid
 from mlproject.classifier.training import train_classifier as train
@@ -220,6 +221,7 @@ def _tag_version(run: Run, generator: ModelReference, report: dict[str, Any]) ->
     if generator.version:
         for key, value in tags.items():
             run.store.client.set_model_version_tag(registry.GENERATOR, generator.version, key, value)
+        describe(run.store, generator, run.id)
 
 
 def _text(report: dict[str, Any]) -> str:

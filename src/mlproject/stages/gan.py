@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mlproject import registry, runtime
+from mlproject.cards import describe
 from mlproject.classifier.feature_space import feature_space, lite0_maps
 from mlproject.config import ClassifierConfig, Configuration
 from mlproject.data.crops import load_crops
@@ -108,6 +109,7 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     figure = real_beside_synthetic_figure(crops.images[shown], crops.labels[shown], drawn, labels)
     run.log_figure_png("real_beside_synthetic", figure_png(figure))
     reference = registry.resolve(run.store, f"models:/{NAME}/{version}", NAME)
+    describe(run.store, reference)
     say(f"registered {reference}")
     return reference
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from mlproject.config import PROJECT_ROOT
 
 pytestmark = pytest.mark.slow
 TRIALS, SEEDS = 10, (1000, 1001)
+ANSWERED = "HTTP/1.1"  # once in the server's log for each request
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def server(tmp_path_factory) -> SimpleNamespace:
     with postgres() as storage:
         folder = tmp_path_factory.mktemp("server")
         with mlflow_server(storage, folder) as tracking:
-            yield SimpleNamespace(storage=storage, tracking=tracking, artifacts=folder / "artifacts")
+            yield SimpleNamespace(
+                storage=storage, tracking=tracking, artifacts=folder / "artifacts", log=folder / "server.log"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +50,15 @@ def searched(server, tmp_path_factory) -> SimpleNamespace:
             "SELECT application_name, count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1"
         )
         connections = dict(asked(server.storage, query))
+        trials_began, began = len(desks[0].complete()), server.log.read_text().count(ANSWERED)
         os.kill(process_of(lost), signal.SIGKILL)
+        while len(desks[0].complete()) < TRIALS and any(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        requests = server.log.read_text().count(ANSWERED) - began
+        per_trial = requests / (TRIALS - trials_began)
         for desk, process in zip(desks, processes, strict=True):
             desk.finish(process)
-        yield SimpleNamespace(desks=desks, lost=lost, connections=connections)
+        yield SimpleNamespace(desks=desks, lost=lost, connections=connections, requests=per_trial)
 
 
 def test_no_trial_is_lost_or_run_twice(searched) -> None:
@@ -66,7 +75,8 @@ def test_no_trial_is_lost_or_run_twice(searched) -> None:
     assert max(one.fits().values()) == 1, "a generator or classifier was trained on both machines"
     assert not [run.info.run_id for run in one.runs() if run.info.status == "RUNNING"]
     assert Counter(run.info.status for run in one.runs(stage="tune")) == {"FINISHED": 2}
-    print(f"\nconnections of two machines with three workers, and of the server and this test: {searched.connections}")
+    print(f"\n{searched.requests:.0f} requests to the MLflow server for each trial")
+    print(f"connections of two machines with three workers, and of the server and this test: {searched.connections}")
 
 
 def test_the_machines_share_out_the_fresh_seeds_and_agree(searched) -> None:

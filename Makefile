@@ -9,7 +9,7 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 MLFLOW_RUN := $(RUN) MLFLOW_TRACKING_URI=$(STORE) mlflow run . --env-manager local --experiment-name nt-synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow train-gan train-classifier study tune compare verify-models release bench ui lint clean
+.PHONY: help setup demo test test-slow train-gan train-classifier study tune compare verify-models release bench gpu-smoke ui lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ release: $(READY) ## write a version's weights and digest to outputs/release (NA
 bench: $(READY) ## ours against plain reference loops, minutes on two quiet cores; writes outputs/bench.json
 	@$(RUN) python benchmarks/run.py
 
+gpu-smoke: $(READY) ## the chain twice on a GPU, about a minute: do both agree, how many images a second (docs/gpu.md)
+	@$(RUN) python benchmarks/gpu_smoke.py
+
 ui: $(READY) ## open the MLflow UI on this folder's store
-	@echo "http://127.0.0.1:5000  (Ctrl-C ends it)"
+	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)"
 	@$(RUN) mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port 5000
 
 test: $(READY) ## the test suite, under 10 minutes on two cores

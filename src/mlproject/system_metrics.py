@@ -33,6 +33,11 @@ def sampled(note: Callable[[int, Mapping[str, float]], None]) -> Iterator[None]:
         return
     seconds = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or SECONDS_BETWEEN_SAMPLES
     monitors, over = _monitors(), threading.Event()
+    for monitor in monitors:
+        # what is read for the first time counts from here on, the share of the processor for one
+        with contextlib.suppress(Exception):
+            monitor.collect_metrics()
+            monitor.clear_metrics()
 
     def sample() -> None:
         number, ended = 0, False

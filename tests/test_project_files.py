@@ -3,24 +3,13 @@
 import re
 import tomllib
 
-import click
 import pytest
 import yaml
+from reference import MLPROJECT, command_of
 
 from mlproject.config import PROJECT_ROOT
 
-MLPROJECT = yaml.safe_load((PROJECT_ROOT / "MLproject").read_text())
 ENTRY_POINTS = sorted(MLPROJECT["entry_points"])
-
-
-def command_of(entry_point: str) -> click.Command:
-    """The click command in `src/<entry point>.py`, loaded without running it."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(f"door_{entry_point}", PROJECT_ROOT / "src" / f"{entry_point}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def test_pins_of_conda_and_pyproject_are_the_same() -> None:

@@ -14,17 +14,8 @@ import click
 
 from mlproject import torchrun
 from mlproject.config import DEFAULT_CONFIG, SECTIONS, Configuration, as_yaml, load_config
-from mlproject.errors import UserError
-from mlproject.terminal import (
-    EXIT_CODES,
-    EXIT_INTERRUPTED,
-    EXIT_USER_ERROR,
-    GroupedOption,
-    Next,
-    echo,
-    help_records,
-    say_next,
-)
+from mlproject.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from mlproject.terminal import EXIT_CODES, GroupedOption, Next, echo, help_records, say_next
 
 _CONTEXT = {
     # -P passes keys as they are written: both --dry_run and --dry-run are taken

@@ -1,5 +1,8 @@
 """The one kind of error that a user can mend, and the one end before the end that is meant."""
 
+# what a command ends with; `mlproject.terminal.EXIT_CODES` explains them
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+
 
 class UserError(Exception):
     """A mistake in input, configuration or environment, told in one line: what, where, expected, how to mend.

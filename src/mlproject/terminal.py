@@ -15,7 +15,6 @@ import click
 
 from mlproject.config import PROJECT_ROOT, load_config
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 EXIT_CODES = {
     0: "done",
     1: "something unforeseen (a traceback says where); verify_models: a model is not what was registered",

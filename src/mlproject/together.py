@@ -20,10 +20,10 @@ from mlproject.classifier.training import train_classifier
 from mlproject.config import SECTIONS, Configuration, as_nested
 from mlproject.data.crops import Crops
 from mlproject.distributed import World
-from mlproject.errors import UserError
+from mlproject.errors import EXIT_USER_ERROR, UserError
 from mlproject.gan.training import train_gan
 from mlproject.memory import is_out_of_memory, told_as_memory
-from mlproject.terminal import EXIT_USER_ERROR, echo
+from mlproject.terminal import echo
 
 Result = TypeVar("Result")
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from mlproject.terminal import EXIT_INTERRUPTED
+from mlproject.errors import EXIT_INTERRUPTED
 
 
 def rank() -> int:

@@ -69,13 +69,15 @@ def _fail(message: str, code: int = EXIT_USER_ERROR) -> None:
     sys.exit(code)
 
 
-def _metavar(field: dataclasses.Field) -> str:
+def _metavar(field: dataclasses.Field[Any]) -> str:
     if field.metadata["choices"]:
         return "|".join(field.metadata["choices"])
     return {bool: "true|false", int: "INTEGER", float: "NUMBER"}.get(field.type, "TEXT")  # type: ignore[arg-type]
 
 
-def _section_options(sections: tuple[str, ...], plain: tuple[str, ...], aliases: dict[str, str]) -> list[Callable]:
+def _section_options(
+    sections: tuple[str, ...], plain: tuple[str, ...], aliases: dict[str, str]
+) -> list[Callable[..., Any]]:
     """A click option for every key: `--section.key` always, `--key` for `plain` sections where it is unambiguous."""
     count: dict[str, int] = {}
     for section in plain:
@@ -162,7 +164,9 @@ def entry_point(
             steps = _together(resolved, work) if several else work()
             say_next(steps or [], _carried(config, default_path, overrides, values))
 
-        params: list[Callable] = [_reference("--config", metavar="FILE", help="YAML file over configs/default.yaml")]
+        params: list[Callable[..., Any]] = [
+            _reference("--config", metavar="FILE", help="YAML file over configs/default.yaml")
+        ]
         if len(own) > 1:
             params.append(_reference("--seed", "seed_of_all", metavar="INTEGER", help="seed of every stage"))
         for name, text in (references or {}).items():
@@ -185,7 +189,7 @@ def _together(config: Configuration, work: Callable[[], list[Next] | None]) -> l
     return run(config, work)
 
 
-def _reference(*names: str, **settings: Any) -> Callable:
+def _reference(*names: str, **settings: Any) -> Callable[..., Any]:
     return click.option(*names, cls=GroupedOption, group=_REFERENCES, default="", **settings)
 
 

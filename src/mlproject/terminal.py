@@ -32,7 +32,7 @@ def echo(text: str, *, to_stderr: bool = False, **style: Any) -> None:
 class GroupedOption(click.Option):
     """An option that says under which heading `--help` shows it, and from which field of which section it comes."""
 
-    def __init__(self, *args: Any, group: str, field: dataclasses.Field | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, group: str, field: dataclasses.Field[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group, self.field = group, field
 
@@ -47,7 +47,7 @@ class GroupedOption(click.Option):
         return [name for name in self.opts if name != f"--{self.key}"] or list(self.opts)
 
 
-def range_of(field: dataclasses.Field) -> str:
+def range_of(field: dataclasses.Field[Any]) -> str:
     """The closed range (`0 to 1`) or the choices of a field in words; "" where anything goes."""
     if field.type is bool:
         return "true or false"

@@ -24,6 +24,9 @@ UNSEEN_SITE = ("C",)
 TRUTH = "truth.csv"
 _CHUNK = 4
 
+# of a table, column by column
+Rows = list[dict[str, Any]]
+
 LABEL_RULE = {
     "rule": "phantom_thickness_q95",
     "threshold": None,
@@ -56,7 +59,7 @@ def draw_splits(
     return chosen
 
 
-def render_into(folder: Path, seed: int, chosen: list[tuple[str, Any]], frames: int) -> tuple[list[dict], list[dict]]:
+def render_into(folder: Path, seed: int, chosen: list[tuple[str, Any]], frames: int) -> tuple[Rows, Rows]:
     """Draw the frames of some subjects as PNGs under `folder/images`.
 
     Returns:
@@ -105,8 +108,8 @@ def write_phantom(
     for split in {split for split, _ in chosen}:
         (folder / "images" / split).mkdir(parents=True, exist_ok=True)
     chunks = [chosen[start : start + _CHUNK] for start in range(0, len(chosen), _CHUNK)]
-    rows: list[dict] = []
-    truths: list[dict] = []
+    rows: Rows = []
+    truths: Rows = []
     done = 0
     progress(0, len(chosen))
     with _mapping(workers) as spread:
@@ -123,7 +126,7 @@ def write_phantom(
 
 
 @contextmanager
-def _mapping(workers: int) -> Iterator[Callable[..., Iterable]]:
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if workers == 1:
         yield map
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlproject.errors import UserError
 from mlproject.evaluation.tables import comparison_text
-from mlproject.stages.classifier import logged_metrics
+from mlproject.stages.classifier import Metrics, logged_metrics
 from mlproject.stages.common import say
 from mlproject.study.statistics import analyse
 from mlproject.study.text import study_text
@@ -26,7 +26,7 @@ def compare(store: Store, study: str = "") -> None:
     if folder is not None:
         say(study_text(analyse(folder)))
         return
-    by_data: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
+    by_data: dict[tuple[str, str], dict[str, Metrics]] = defaultdict(dict)
     for run_id in store.find("eval_classifier", {}):
         tags = store.tags_of(run_id)
         data = (tags.get("data_kind", "unknown"), tags.get("data_digest", "unknown")[:12])

@@ -140,7 +140,7 @@ def _open(
     config: Configuration,
     place: Place,
     space: tuple[Parameter, ...],
-    mark: dict,
+    mark: dict[str, Any],
     untuned: dict[str, Any],
     locks: Locks,
 ) -> optuna.Study:

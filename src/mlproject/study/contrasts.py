@@ -206,7 +206,7 @@ def nested_bootstrap(
         raise UserError(f"nested bootstrap: {n} seeds; at least {MINIMUM_SEEDS_OF_BOOTSTRAP} are needed for the tails")
     if metric not in METRICS:
         raise UserError(f"nested bootstrap: unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
-    same_test_set: dict[tuple, list[SeedPair]] = {}
+    same_test_set: dict[tuple[tuple[str, ...], tuple[int, ...]], list[SeedPair]] = {}
     for pair in pairs:
         key = (tuple(np.asarray(pair.subjects).tolist()), tuple(np.asarray(pair.labels).tolist()))
         same_test_set.setdefault(key, []).append(pair)

@@ -121,7 +121,7 @@ def _parse_parameter(name: str, words: list[str]) -> Parameter:
     return Parameter(name, "choice", values=values)
 
 
-def _field(name: str) -> dataclasses.Field:
+def _field(name: str) -> dataclasses.Field[Any]:
     section, _, key = name.partition(".")
     if section not in SEARCHED_SECTIONS:
         raise UserError(

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mlproject.card_items import Facts, Verdict, judge_items
 from mlproject.evaluation.tables import metric_title
 from mlproject.files import atomic_write_text
+from mlproject.plain_text import escaped
 from mlproject.registry import CLASSIFIER, GENERATOR, ModelReference
 from mlproject.released import released_file
 from mlproject.tracking import MlflowException, Store
@@ -35,6 +36,7 @@ _LIMITS = {
     "clinical_frames": "One public collection of frames: other scanners, operators and populations may differ.",
     "user_images": "Imported images: who was imaged, how and why is not recorded here.",
 }
+_MARKS = str.maketrans({"<": "&lt;", "[": "&#91;", "`": "&#96;"})
 # what MLflow logs of a fit's progress is not a result
 _RESULTS = re.compile(r"(val|test|fidelity|audit)\..+")
 _BOUNDS = (".ci_low", ".ci_high")
@@ -159,16 +161,16 @@ def _times(count: float) -> str:
 
 
 def plain(text: object) -> str:
-    """Text from a file on one line, and without the marks that would open HTML in Markdown."""
-    return " ".join(str(text).split()).replace("<", "&lt;")
+    """Text from a file on one line, and without the marks that open HTML, a link or a picture, or end a code span."""
+    return escaped(" ".join(str(text).split())).translate(_MARKS)
 
 
 def summary_lines(model: ModelReference, facts: Facts) -> list[str]:
     """The card's first lines: what it is, on what data, how good, and what it is not for."""
-    kind = _DATA_WORDS.get(str(facts.meta.get("data_kind")), f"data of kind {facts.meta.get('data_kind')}")
+    kind = _DATA_WORDS.get(str(facts.meta.get("data_kind")), f"data of kind {plain(facts.meta.get('data_kind'))}")
     if facts.generator:
         what = "A conditional WGAN-GP that draws grey ultrasound crops of the class asked for"
-        score = f"Privacy audit: {facts.tags.get('audit', 'not run')}; class asked for: {_conditioning(facts)}."
+        score = f"Privacy audit: {plain(facts.tags.get('audit', 'not run'))}; class asked for: {_conditioning(facts)}."
     else:
         what = (
             f"An EfficientNet that tells anomalous from normal crops, trained on {plain(facts.meta.get('mix'))} images"

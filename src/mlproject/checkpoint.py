@@ -17,8 +17,10 @@ from torch import Tensor
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.errors import UserError
 from mlproject.files import atomic_folder, atomic_write_bytes, atomic_write_json, sweep_unfinished
+from mlproject.plain_text import escaped
 
-_FOLDER_NAME = re.compile(r"step-(\d{8,})")
+_OPTIMIZER_KEY = re.compile(r"(group)?([0-9]{1,9})\.([A-Za-z_]\w*)")
+_FOLDER_NAME = re.compile(r"step-([0-9]{8,18})")
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,15 @@ def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
             content = json.loads((path / "state.json").read_text(encoding="utf-8"))
             tensors = load_file(path / "tensors.safetensors")
             if content["step"] != step:
-                raise UserError(f"state.json is of step {content['step']}")
-        except (UserError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            print(f"warning: checkpoint {path} is passed over: {error}", file=sys.stderr)
+                raise UserError(f"state.json is of step {content['step']!r}")
+            state = content["state"]
+            if not isinstance(state, dict):
+                raise UserError("state.json holds no state")
+        except (UserError, OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            reason = escaped(str(error))[:200] or type(error).__name__
+            print(f"warning: checkpoint {path} is passed over: {reason}", file=sys.stderr)
             continue
-        return Checkpoint(step=step, tensors=tensors, state=content["state"], path=path)
+        return Checkpoint(step=step, tensors=tensors, state=state, path=path)
     return None
 
 
@@ -118,15 +124,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     for name, stored in tensors.items():
         if not name.startswith(prefix + "."):
             continue
-        owner, _, key = name[len(prefix) + 1 :].partition(".")
-        if owner.startswith("group"):
-            index = int(owner.removeprefix("group"))
-            if index >= len(optimizer.param_groups):
-                raise UserError(f"checkpoint holds optimiser group {index} of {prefix}, which this optimiser lacks")
+        found = _OPTIMIZER_KEY.fullmatch(name[len(prefix) + 1 :])
+        if found is None:
+            raise UserError(f"checkpoint holds {escaped(name)[:100]}, which is no part of an optimiser")
+        of_group, index, key = bool(found[1]), int(found[2]), found[3]
+        if of_group:
+            if index >= len(optimizer.param_groups) or key == "params" or stored.dim() > 1:
+                raise UserError(f"checkpoint holds {key} of optimiser group {index} of {prefix}, which this one lacks")
             value = stored.tolist()
             optimizer.param_groups[index][key] = tuple(value) if isinstance(value, list) else value
             continue
-        index = int(owner)
         if index >= len(parameters) or (stored.dim() > 0 and stored.shape != parameters[index].shape):
             raise UserError(
                 f"checkpoint holds {key} of shape {tuple(stored.shape)} for parameter {index} of {prefix}, which does "
@@ -150,7 +157,8 @@ def _checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
     found = []
     for path in folder.iterdir():
         match = _FOLDER_NAME.fullmatch(path.name)
-        if match and path.is_dir():
+        # what a link leads to is not the work folder's, and may be another run's
+        if match and path.is_dir() and not path.is_symlink():
             found.append((int(match[1]), path))
     return sorted(found)
 
@@ -159,5 +167,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _all_numbers(values: tuple | list) -> bool:
+def _all_numbers(values: tuple[Any, ...] | list[Any]) -> bool:
     return all(_is_number(value) for value in values)

@@ -8,7 +8,8 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from mlproject.errors import UserError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = PROJECT_ROOT / "configs" / "default.yaml"
+# the project's own files are far below it; YAML of this size still reads in seconds
+_MOST_BYTES = 256 * 1024
 _PASSWORD_IN_URL = re.compile(r"://[^/@:\s]*:[^/@\s]+@")
+# a value in a message: one that fills the file would fill the screen
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 100
+_shown = _short.repr
 
 
 def option(
@@ -391,7 +398,7 @@ def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
     kind = field.type
 
     def refuse(expected: str) -> UserError:
-        return UserError(f"{where}: {value!r} is not {expected} ({field.metadata['help']})")
+        return UserError(f"{where}: {_shown(value)} is not {expected} ({field.metadata['help']})")
 
     if kind is bool:
         words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
@@ -405,7 +412,7 @@ def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
         try:
             # YAML 1.1 reads 1e-3 as text, so numbers are converted from text as well
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise refuse("a whole number" if kind is int else "a number") from None
         if not math.isfinite(number) or (kind is int and not number.is_integer()):
             raise refuse("a whole number" if kind is int else "a finite number")
@@ -429,19 +436,44 @@ def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
     return value
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without what a configuration has no use for: aliases, which can multiply without bound, and keys that stand
+    twice, of which all but the last would be lost without a word."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "found an alias (*name); write the value out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"found the key {_shown(key.value)} a second time"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, read without tags.
+    """The mapping in a YAML file, read without tags and aliases.
 
     Raises:
-        UserError: no file, no YAML, or no mapping at the top.
+        UserError: no file, more than 256 KiB, no YAML, a key that stands twice, or no mapping at the top.
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES // 1024} KiB")
+        content = yaml.load(text.decode("utf-8"), _PlainLoader)
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist; configs/ holds those of the project") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # PyYAML lets out whatever a scalar's own conversion or a deep nesting raises
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"configuration {path} cannot be read as YAML: {reason}") from None
     if content is None:
         return {}
@@ -455,13 +487,13 @@ def _merge(known: dict[str, dict[str, Any]], changes: Mapping[str, Any], where: 
     """Overlay `changes` (section -> key -> value) on `known`, refusing names that the sections do not have."""
     for section, values in changes.items():
         if section not in SECTIONS:
-            raise UserError(f"{where}: unknown section {section!r}; {nearest(str(section), list(SECTIONS))}")
+            raise UserError(f"{where}: unknown section {_shown(section)}; {nearest(str(section), list(SECTIONS))}")
         if not isinstance(values, dict):
-            raise UserError(f"{where}: section {section} holds {values!r} instead of keys with values")
+            raise UserError(f"{where}: section {section} holds {_shown(values)} instead of keys with values")
         fields = {field.name: field for field in dataclasses.fields(SECTIONS[section])}
         for key, value in values.items():
             if key not in fields:
-                raise UserError(f"{where}: unknown key {section}.{key}; {nearest(str(key), list(fields))}")
+                raise UserError(f"{where}: unknown key {section}.{str(key)[:100]}; {nearest(str(key), list(fields))}")
             known[section][key] = convert(f"{where}: {section}.{key}", fields[key], value)
 
 

@@ -21,6 +21,7 @@ from mlproject.classifier.inference import Classifier, as_input
 from mlproject.classifier.network import GreyEfficientNet
 from mlproject.errors import UserError
 from mlproject.files import atomic_write_bytes, atomic_write_text
+from mlproject.plain_text import as_cells
 
 # below this a map says no more than "left" or "right"
 MINIMUM_MAP_SIDE = 4
@@ -191,7 +192,8 @@ def write_cases(
             atomic_write_bytes(target / names["overlay"], overlay_png(images[index], heat[index]))
             rows.append({**names, "kind": kind, **{name: row[name] for name in CASE_COLUMNS[3:]}})
     cases = pd.DataFrame(rows, columns=list(CASE_COLUMNS))
-    atomic_write_text(target / "cases.csv", cases.to_csv(index=False, float_format="%.17g", lineterminator="\n"))
+    text = as_cells(cases).to_csv(index=False, float_format="%.17g", lineterminator="\n")
+    atomic_write_text(target / "cases.csv", text)
     return len(rows)
 
 

@@ -1,12 +1,12 @@
 """The box of a frame as a person writes it: four sides in pixels, inside the frame."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from mlproject.data.checks import BOX, Problems
+from mlproject.data.checks import BOX, Problems, read_rows
 from mlproject.errors import UserError
 
 _ORDER = ",".join(BOX)
@@ -21,12 +21,13 @@ def box_of(sides: Sequence[str | float], where: str) -> np.ndarray:
     try:
         h_min, w_min, h_max, w_max = (float(side) for side in sides)
     except ValueError:
-        shown = ",".join(str(side) for side in sides)
+        shown = ",".join(str(side) for side in sides)[:100]
         raise UserError(f"{where}: box {shown!r} is not `{_ORDER}` in pixels") from None
-    box = np.array([h_min, w_min, h_max, w_max], dtype=np.float32)
-    if not np.isfinite(box).all() or not (0 <= h_min < h_max and 0 <= w_min < w_max):
-        raise UserError(f"{where}: box {_told(box)} is empty or begins outside the image (max must exceed min >= 0)")
-    return box
+    if not (0 <= h_min < h_max < math.inf and 0 <= w_min < w_max < math.inf):
+        told = _told((h_min, w_min, h_max, w_max))
+        raise UserError(f"{where}: box {told} is empty or begins outside the image (max must exceed min >= 0)")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and so out of every image
+        return np.array([h_min, w_min, h_max, w_max]).astype(np.float32)
 
 
 def check_inside(box: np.ndarray, shape: tuple[int, ...], where: str) -> None:
@@ -44,20 +45,14 @@ def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
         UserError: no such file, no CSV, a missing column, an image that stands there twice, or boxes that are none;
             all are listed with their lines.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; expected a CSV with the columns image_path,{_ORDER}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
+    table = read_rows(path, f"a CSV with the columns image_path,{_ORDER}")
+    problems = Problems(str(path))
     missing = [name for name in ("image_path", *BOX) if name not in table]
     if missing:
-        raise UserError(f"{path}: column {', '.join(missing)} is missing; columns: {', '.join(table.columns)}")
-    problems = Problems(str(path))
+        problems.add(f"column {', '.join(missing)} is missing; columns: {', '.join(table.columns)}")
+        problems.raise_any()
     boxes: dict[str, np.ndarray] = {}
-    names = table["image_path"].str.strip().tolist()
-    for row, (name, sides) in enumerate(zip(names, table[list(BOX)].itertuples(index=False), strict=True)):
-        given = [str(side).strip() for side in sides]
+    for row, (name, *given) in enumerate(table[["image_path", *BOX]].itertuples(index=False)):
         if name in boxes:
             problems.add(f"image {name} stands there twice", row)
         elif any(given):
@@ -69,5 +64,5 @@ def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
     return boxes
 
 
-def _told(box: np.ndarray) -> str:
+def _told(box: Sequence[float] | np.ndarray) -> str:
     return f"h {box[0]:g}-{box[2]:g}, w {box[1]:g}-{box[3]:g}"

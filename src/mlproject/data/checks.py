@@ -1,5 +1,6 @@
 """Checks of a manifest: every problem is collected with its line and told in one message."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 
 from mlproject.data.duplicates import ImageFacts, near_duplicates
 from mlproject.errors import UserError
+from mlproject.plain_text import as_cells, escaped, is_fit, of_cells
 
 REQUIRED = ("image_path", "label", "subject_id", "split")
 BOX = ("h_min", "w_min", "h_max", "w_max")
@@ -14,7 +16,11 @@ SYNTHETIC = ("generator_digest", "seed", "class_name", "data_digest", "index")
 COLUMNS = (*REQUIRED, "site", "structure", *BOX, "sha256", *SYNTHETIC)
 SPLITS = ("train", "val", "test")
 CLASS_NAMES = ("normal", "anomalous")
-_SHOWN = 10
+# text that a person gave; read and written by `read_manifest` and `manifest_text` so that no spreadsheet runs it
+_GIVEN = ("subject_id", "site", "structure")
+_SHOWN, _LONGEST = 10, 400
+# of a 64-bit integer, in which pandas keeps whole numbers with gaps
+_LARGEST = 2**63 - 1
 
 
 class Problems:
@@ -26,6 +32,8 @@ class Problems:
 
     def add(self, text: str, row: int | None = None) -> None:
         """Note a problem; `row` is the table's row from 0, told as the line of the file, whose header is line 1."""
+        text = escaped(text)
+        text = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
         self.found.append(text if row is None else f"line {row + 2}: {text}")
 
     def raise_any(self) -> None:
@@ -37,6 +45,37 @@ class Problems:
             rest = len(self.found) - _SHOWN
             more = f"\n  and {rest} more" if rest > 0 else ""
             raise UserError(f"{self.where}: {len(self.found)} problems\n  {shown}{more}")
+
+
+def read_rows(path: str | Path, expected: str) -> pd.DataFrame:
+    """A CSV file as text, under the names of its first row.
+
+    Args:
+        expected: what the file should be, for the message when there is none.
+
+    Raises:
+        UserError: no file, no CSV, a column that stands there twice.
+    """
+    try:
+        # the header is read as a row: pandas would rename a column that stands there twice, and shift the columns when
+        # the rows are longer
+        raw = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; expected {expected}") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as CSV: {escaped(reason)[:_LONGEST]}") from None
+    # a row with too few fields has empty ones
+    raw = raw.fillna("").map(str.strip)
+    raw.columns = pd.Index(raw.iloc[0].tolist())
+    raw = raw.iloc[1:].reset_index(drop=True)
+    if twice := sorted(set(raw.columns[raw.columns.duplicated()])):
+        problems = Problems(str(path))
+        problems.add(f"column {', '.join(twice)} stands there twice")
+        problems.raise_any()
+    return raw
 
 
 def read_manifest(path: Path, *, need_split: bool = True) -> pd.DataFrame:
@@ -52,23 +91,8 @@ def read_manifest(path: Path, *, need_split: bool = True) -> pd.DataFrame:
     Raises:
         UserError: no file, no CSV, missing columns, wrong values, all listed with their lines.
     """
-    try:
-        # the header is read as a row: pandas would rename a column that stands there twice
-        raw = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; expected a manifest.csv (data/README.md)") from None
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as CSV: {reason}") from None
-    raw.columns = pd.Index([str(name).strip() for name in raw.iloc[0]])
-    # a row with too few fields has empty ones
-    raw = raw.iloc[1:].reset_index(drop=True).fillna("")
+    raw = read_rows(path, "a manifest.csv (data/README.md)")
     problems = Problems(str(path))
-    twice = sorted(raw.columns[raw.columns.duplicated()])
-    if twice:
-        problems.add(f"column {', '.join(twice)} stands there twice")
     missing = [name for name in REQUIRED if name not in raw.columns and (need_split or name != "split")]
     if missing:
         problems.add(f"column {', '.join(missing)} is missing; columns: {', '.join(raw.columns)}")
@@ -81,8 +105,20 @@ def read_manifest(path: Path, *, need_split: bool = True) -> pd.DataFrame:
     return _typed(raw[[name for name in COLUMNS if name in raw.columns]], problems)
 
 
+def manifest_text(table: pd.DataFrame) -> str:
+    """A manifest as CSV, as `read_manifest` reads it back."""
+    given = [name for name in _GIVEN if name in table]
+    return table.assign(**as_cells(table[given])).to_csv(index=False, lineterminator="\n")
+
+
 def _typed(raw: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    table = raw.apply(lambda column: column.str.strip())
+    table = raw.copy()
+    for name in table:
+        for row, value in enumerate(table[name]):
+            if not is_fit(value):
+                problems.add(f"{name} {value!r} holds a line break or a control character", row)
+    given = [name for name in _GIVEN if name in table]
+    table[given] = of_cells(table[given])
     for row, value in enumerate(table["label"]):
         if value not in ("0", "1"):
             problems.add(f"label {value!r} is neither 0 (normal) nor 1 (anomalous)", row)
@@ -114,6 +150,8 @@ def _whole_numbers(column: pd.Series, name: str, problems: Problems, *, may_lack
                 # a column with gaps is often exported as 12.0
                 number = float(text)
                 value = int(text) if text.lstrip("-").isdigit() else int(number)
+                if abs(value) > _LARGEST:
+                    raise OverflowError
                 if value != number and not text.lstrip("-").isdigit():
                     raise ValueError
             except (ValueError, OverflowError):
@@ -133,13 +171,45 @@ def check_paths(table: pd.DataFrame, root: Path, problems: Problems) -> None:
             problems.add("image_path is empty", row)
         elif path.is_absolute() or "\\" in text or "\0" in text or text[1:2] == ":":
             problems.add(f"image_path {text!r} must be relative to the manifest's folder, with / between folders", row)
-        elif ".." in path.parts or not (root / path).resolve().is_relative_to(inside):
+        elif ".." in path.parts or not stays_inside(root / path, inside):
             problems.add(f"image_path {text!r} leads out of the manifest's folder", row)
-        elif not (root / path).is_file():
+        elif not _is_file(root / path):
             problems.add(f"image {text} does not exist", row)
         if text in seen:
             problems.add(f"image {text} stands in line {seen[text] + 2} already", row)
         seen.setdefault(text, row)
+
+
+def stays_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, its symbolic links followed, ends in `folder`, which is resolved already."""
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # links that lead to one another
+        return False
+
+
+def files_below(root: Path, wanted: Callable[[Path], bool], problems: Problems) -> list[Path]:
+    """The wanted files of a folder that someone else may have packed, sorted; hidden ones are left out.
+
+    A link that leads out of the folder is a problem: what lies behind it was not meant to be given away.
+    """
+    inside = root.resolve()
+    found = []
+    for path in sorted(root.rglob("*")):
+        if path.name.startswith(".") or not _is_file(path) or not wanted(path):
+            continue
+        if not stays_inside(path, inside):
+            problems.add(f"{path.relative_to(root)} is a link that leads out of the folder; put the file itself there")
+            continue
+        found.append(path)
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than a file system takes
+        return False
 
 
 def check_splits(table: pd.DataFrame, problems: Problems, *, synthetic: bool) -> None:

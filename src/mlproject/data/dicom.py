@@ -4,6 +4,7 @@ What is taken from a file is its pixels alone. The header, with the patient's na
 and copied nowhere. Text that is burned into the pixels stays there: `burned_in_text_warning` says where to look.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
 # of 16 bits: pixels that use less than a sixteenth of their range would come out black (as for a 16-bit PNG)
 _LEAST_SHARE = 1 / 16
+# values in all frames of a file: 200 frames of 1024 x 768 in colour; a header can claim any number
+_MAX_VALUES = 2**29
 _FAR = 1e12
 
 
@@ -73,26 +76,39 @@ def read_dicom(path: str | Path, where: str | None = None) -> DicomFrames:
         where: its name in messages; default: the path.
 
     Raises:
-        UserError: pydicom is not installed; no DICOM, no pixels, a compression that cannot be decoded here, a palette,
-            pixels that are no image, or deep pixels without a window that use less than a sixteenth of their range.
+        UserError: pydicom is not installed; no DICOM, no pixels, more of them than fit into memory, a compression that
+            cannot be decoded here, a palette, pixels that are no image, or deep pixels without a window that use less
+            than a sixteenth of their range.
     """
     where = where or str(path)
     try:
+        return _read(path, where)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # pydicom converts an element when it is asked for it, and raises whatever that leads to
+        raise UserError(f"{where}: cannot be read as DICOM ({_reason(error)}); copy it again or leave it out") from None
+
+
+def _read(path: str | Path, where: str) -> DicomFrames:
+    try:
         import pydicom
         from pydicom.errors import InvalidDicomError
+        from pydicom.uid import DeflatedExplicitVRLittleEndian
     except ImportError:
         raise UserError(f"{where}: DICOM needs pydicom; install it with `pip install -e '.[dicom]'`") from None
     try:
+        if _transfer_syntax(path) == DeflatedExplicitVRLittleEndian:
+            # pydicom would unpack all of it at once, and a few bytes of it can unpack to any size
+            raise ValueError("the whole file is deflated")
         header = pydicom.dcmread(path)
     except InvalidDicomError:
         raise UserError(f"{where}: is no DICOM file; copy it again or leave it out") from None
-    except Exception as error:  # a damaged file raises whatever its damage leads to
-        raise UserError(f"{where}: cannot be read as DICOM ({_reason(error)}); copy it again or leave it out") from None
     kind = str(header.get("PhotometricInterpretation", ""))
     if "PixelData" not in header:
         raise UserError(f"{where}: holds no image (no PixelData); leave it out")
     if kind not in (*_GREY, *_COLOUR):
         raise UserError(f"{where}: its pixels are {kind or 'of no named kind'}; export it as grey or RGB")
+    _refuse_too_large(header, where)
     try:
         pixels = header.pixel_array
     except Exception as error:  # pydicom's decoders raise many kinds
@@ -108,6 +124,27 @@ def read_dicom(path: str | Path, where: str | None = None) -> DicomFrames:
         raise UserError(f"{where}: pixels of shape {list(pixels.shape)}, expected frames of height and width")
     images = _grey(header, pixels, where) if kind in _GREY else _luma(pixels, where)
     return DicomFrames(images, str(header.get("BurnedInAnnotation", "") or "").strip().upper())
+
+
+def _transfer_syntax(path: str | Path) -> str:
+    """The transfer syntax that the first elements of a file name, "" where they name none."""
+    from pydicom.filereader import read_file_meta_info
+
+    return str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+
+
+def _refuse_too_large(header: "Dataset", where: str) -> None:
+    """Refuse what a header claims before anything of that size is made."""
+    try:
+        frames, *sides = (
+            int(header.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")
+        )
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: the number of its frames or their size is no number; export it again") from None
+    if frames * math.prod(sides) > _MAX_VALUES:
+        raise UserError(
+            f"{where}: {frames} frames of {sides[0]} x {sides[1]} pixels, more than are read at once; split it"
+        )
 
 
 def burned_in_text_warning(answers: Iterable[str]) -> str:

@@ -6,21 +6,28 @@ on the release's training folders: "proxy derived from annotation, not a clinica
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import openpyxl
 
-from mlproject.data.checks import Problems
+from mlproject.data.checks import Problems, files_below, stays_inside
 from mlproject.data.images import SUFFIXES
 from mlproject.errors import UserError
 
 DOI = "10.17632/n2rbrb9t4f.1"
 PROXY = "label: proxy derived from annotation, not a clinical outcome"
 WORKBOOK = "objectdetection.xlsx"
+# nine structures in 1684 images make 15 156 rows, 4 MiB of XML; what is far above that is not the release's workbook
+_MOST_ROWS, _MOST_COLUMNS, _MOST_BYTES, _MOST_OTHER_BYTES = 100_000, 64, 8 * 2**20, 2**20
+_LARGE_PARTS = ("xl/worksheets/", "xl/sharedStrings")
+# XML is read in these encodings and in those that share ASCII; only a document type can define entities
+_DOCTYPE = tuple("<!DOCTYPE".encode(encoding) for encoding in ("ascii", "utf-16-le", "utf-16-be"))
+_FAR = 2**31
 _COLUMNS = ("fname", "structure", "h_min", "w_min", "h_max", "w_max")
 # Numbers are unique across the release's folders, so a number says where an image comes from, however the folders of
 # a copy are called: (first number, last number, folder, plane).
@@ -61,14 +68,13 @@ def find_frames(root: Path) -> tuple[list[Frame], list[str]]:
         Frames sorted by number; names of image files that are not of the release.
 
     Raises:
-        UserError: no frames, two different files of one number, or a file in a folder that its number contradicts.
+        UserError: no frames, two different files of one number, a file in a folder that its number contradicts, or a
+            link that leads out of the folder.
     """
     problems = Problems(str(root))
     found: dict[int, Frame] = {}
     foreign: list[str] = []
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
+    for path in files_below(root, lambda file: file.suffix.lower() in SUFFIXES, problems):
         digits = re.fullmatch(r"0*(\d{1,9})", path.stem)
         home = _home(int(digits.group(1))) if digits else None
         if digits is None or home is None:
@@ -123,15 +129,9 @@ def read_boxes(root: Path, structure: str = "NT") -> dict[int, Box]:
             "data.path there"
         )
     workbook = candidates[0]
-    try:
-        # read as a stream of bytes: the sheet is closed with it, also when a row raises
-        with open(workbook, "rb") as stream:
-            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-            sheet = book["ObjectDetection"] if "ObjectDetection" in book.sheetnames else book.worksheets[0]
-            rows = [tuple(row) for row in sheet.iter_rows(values_only=True)]
-    except Exception as error:  # openpyxl raises whatever its zip and XML readers raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{workbook}: cannot be read as an Excel workbook ({reason}); copy it again") from None
+    if not stays_inside(workbook, root.resolve().parent):
+        raise UserError(f"{workbook} is a link that leads out of the download; put the file itself there")
+    rows = _read_sheet(workbook)
     header = [str(name).strip().lower() for name in rows[0]] if rows else []
     missing = [name for name in _COLUMNS if name not in header]
     if missing:
@@ -139,14 +139,52 @@ def read_boxes(root: Path, structure: str = "NT") -> dict[int, Box]:
     return _boxes(rows[1:], [header.index(name) for name in _COLUMNS], structure, Problems(str(workbook)))
 
 
-def _boxes(rows: Sequence[tuple], places: Sequence[int], structure: str, problems: Problems) -> dict[int, Box]:
+def _read_sheet(workbook: Path) -> list[tuple[Any, ...]]:
+    """The values of the sheet ObjectDetection, or of the first one, row for row."""
+    try:
+        # read as a stream of bytes: the sheet is closed with it, also when a row raises
+        with open(workbook, "rb") as stream:
+            _refuse_bomb(stream)
+            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            sheet = book["ObjectDetection"] if "ObjectDetection" in book.sheetnames else book.worksheets[0]
+            # the sheet says how large it is, and openpyxl fills what it says: the last row and column are given here
+            rows = list(sheet.iter_rows(max_row=_MOST_ROWS + 1, max_col=_MOST_COLUMNS, values_only=True))
+        if len(rows) > _MOST_ROWS:
+            raise ValueError(f"more than {_MOST_ROWS} rows")
+    except Exception as error:  # openpyxl raises whatever its zip and XML readers raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{workbook}: cannot be read as an Excel workbook ({reason}); copy it again") from None
+    return rows
+
+
+def _refuse_bomb(stream: IO[bytes]) -> None:
+    """Raise ValueError for a zip that unpacks to far more than the release's workbook, or XML that defines entities.
+
+    The sizes are what the archive says; the reader takes no more than that of any part.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        parts = archive.infolist()
+        large = [part for part in parts if part.filename.startswith(_LARGE_PARTS)]
+        size, of_large = (sum(part.file_size for part in some) for some in (parts, large))
+        if size > _MOST_BYTES or size - of_large > _MOST_OTHER_BYTES:
+            raise ValueError(f"it unpacks to {size / 2**20:.0f} MiB, more than the release's workbook could")
+        for part in parts:
+            content = archive.read(part)
+            if any(mark in content for mark in _DOCTYPE):
+                raise ValueError(f"{part.filename} has a document type, which no workbook has")
+    stream.seek(0)
+
+
+def _boxes(
+    rows: Sequence[tuple[Any, ...]], places: Sequence[int], structure: str, problems: Problems
+) -> dict[int, Box]:
     boxes: dict[int, Box] = {}
     for row, values in enumerate(rows):
         name, kind, *sides = (values[place] if place < len(values) else None for place in places)
         if str(kind).strip() != structure:
             continue
         digits = re.fullmatch(r"0*(\d{1,9})(\.\w+)?", str(name).strip())
-        numbers = [side for side in sides if isinstance(side, (int, float)) and float(side).is_integer()]
+        numbers = [side for side in sides if isinstance(side, (int, float)) and abs(side) < _FAR and side == int(side)]
         if digits is None or len(numbers) < 4:
             problems.add(f"{name!r}, {sides} is no image number with four whole pixel positions", row)
             continue

@@ -1,6 +1,7 @@
 """Image files in and out: one decoder for importing, training and serving, so that all see the same grey levels."""
 
 import io
+import warnings
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,10 @@ from mlproject.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# a file of a few bytes can claim any size: 8192 x 8192 is far above every scanner's frame and fits into memory
+MAX_PIXELS = 2**26
+# what is wrong with a file is told once, in the refusal; odd metadata beside good pixels is nobody's concern here
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def decode_grey(content: bytes, where: str) -> np.ndarray:
@@ -25,8 +30,8 @@ def decode_grey(content: bytes, where: str) -> np.ndarray:
         where: name of the file in messages.
 
     Raises:
-        UserError: empty, truncated or no such image; floating-point pixels; 16-bit pixels that use less than a
-            sixteenth of their range (12 bits in 16), which full-range scaling would turn black.
+        UserError: empty, truncated or no such image; more than `MAX_PIXELS`; floating-point pixels; 16-bit pixels that
+            use less than a sixteenth of their range (12 bits in 16), which full-range scaling would turn black.
     """
     if not content:
         raise UserError(f"{where}: the file is empty (0 bytes); copy it again")
@@ -34,15 +39,22 @@ def decode_grey(content: bytes, where: str) -> np.ndarray:
         raise UserError(f"{where}: a DICOM file; prepare_data with source=classes and predict read these")
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read")
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()).replace(repr(content[:0]), "")
+        if image.mode != "L" and image.mode != "F" and not image.mode.startswith("I"):
+            # a palette with transparency goes through RGB, so that alpha is dropped and not blended
+            image = image.convert("RGB").convert("L")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers let out whatever the damage of a file leads to
+        reason = " ".join(str(error).split()).replace(repr(content[:0]), "") or type(error).__name__
         reason = "no PNG, JPEG, BMP or TIFF" if "cannot identify" in reason else reason
         raise UserError(f"{where}: cannot be read as an image ({reason}); copy it again or leave it out") from None
     if image.mode == "F":
         raise UserError(f"{where}: floating-point pixels; convert it to 8-bit grey")
     if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64)
+        deep = np.asarray(image).astype(np.int32)
         brightest = int(deep.max())
         if deep.min() < 0 or brightest > 65535:
             raise UserError(f"{where}: 32-bit pixels; convert it to 8-bit grey")
@@ -52,9 +64,6 @@ def decode_grey(content: bytes, where: str) -> np.ndarray:
                 "you intend"
             )
         return ((deep + 128) // 257).astype(np.uint8)
-    if image.mode != "L":
-        # a palette with transparency goes through RGB, so that alpha is dropped and not blended
-        image = image.convert("RGB").convert("L")
     return np.array(image, dtype=np.uint8)
 
 

@@ -21,6 +21,7 @@ from mlproject.data.checks import (
     check_duplicates,
     check_paths,
     check_splits,
+    manifest_text,
     read_manifest,
 )
 from mlproject.data.duplicates import ImageFacts, inspect_images
@@ -199,7 +200,7 @@ def write_dataset(
             _copy(source, folder / image_path)
         rows = rows[[name for name in COLUMNS if name in rows.columns and name != "sha256"]].reset_index(drop=True)
         manifest = folder / "manifest.csv"
-        atomic_write_text(manifest, rows.to_csv(index=False, lineterminator="\n"))
+        atomic_write_text(manifest, manifest_text(rows))
         problems = Problems(f"{root.name}/manifest.csv")
         try:
             rows = read_manifest(manifest)
@@ -212,7 +213,7 @@ def write_dataset(
         facts = check_images(rows, folder, problems, workers)
         rows["sha256"] = [fact.sha256 for fact in facts]
         rows = rows[[name for name in COLUMNS if name in rows.columns]]
-        atomic_write_text(manifest, rows.to_csv(index=False, lineterminator="\n"))
+        atomic_write_text(manifest, manifest_text(rows))
         complete = {
             "schema_version": SCHEMA_VERSION,
             **info,

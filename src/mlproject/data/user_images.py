@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mlproject.config import DataConfig
-from mlproject.data.checks import SPLITS, Problems, check_paths, read_manifest
+from mlproject.data.checks import SPLITS, Problems, check_paths, files_below, read_manifest
 from mlproject.data.dicom import burned_in_text_warning, is_dicom, read_dicom
 from mlproject.data.duplicates import merge_groups, near_duplicates
 from mlproject.data.images import SUFFIXES, encode_png
@@ -25,6 +25,7 @@ from mlproject.data.importing import (
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.files import atomic_write_bytes
+from mlproject.plain_text import is_fit
 
 _CLASSES = {"normal": 0, "0": 0, "anomalous": 1, "1": 1}
 _OWN_LABELS = {"rule": "given", "threshold": None, "pool": "none", "text": "labels as given with the images"}
@@ -41,8 +42,8 @@ def import_classes(config: DataConfig, out: Path, workers: int) -> DataSet:
     dataset.json says what the files told of burned-in text.
 
     Raises:
-        UserError: folders that are no classes, no images, a DICOM file that `read_dicom` refuses, and all that
-            `write_dataset` refuses.
+        UserError: folders that are no classes, no images, a link that leads out of the folder, a name that is no plain
+            text, a DICOM file that `read_dicom` refuses, and all that `write_dataset` refuses.
     """
     with tempfile.TemporaryDirectory() as temporary:
         return _import_classes(config, out, workers, Path(temporary))
@@ -53,12 +54,11 @@ def _import_classes(config: DataConfig, out: Path, workers: int, temporary: Path
     burned_in: list[str] = []
     rows, problems = [], Problems(str(root))
     official = all((root / name).is_dir() for name in SPLITS)
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root, lambda found: found.suffix.lower() in SUFFIXES or is_dicom(found), problems):
         relative = path.relative_to(root)
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        dicom = path.suffix.lower() not in SUFFIXES and is_dicom(path)
-        if path.suffix.lower() not in SUFFIXES and not dicom:
+        dicom = path.suffix.lower() not in SUFFIXES
+        if not is_fit(str(relative)):
+            problems.add(f"{relative}: a name with control characters, or that is no UTF-8; rename it")
             continue
         folders = list(relative.parts[:-1])
         split = folders.pop(0) if official and folders[:1] and folders[0] in SPLITS else ""

@@ -10,6 +10,7 @@ from mlproject.config import ClassifierConfig, GanConfig
 from mlproject.data.crops import Crops, load_crops
 from mlproject.data.manifest import DataSet
 from mlproject.data.splits import training_subset
+from mlproject.plain_text import escaped
 
 # decoded splits of this process, the last used at the end: a study asks for the same ones fit after fit
 _DECODED: OrderedDict[tuple[str, ...], Crops] = OrderedDict()
@@ -17,8 +18,8 @@ _DECODED_AT_MOST = 6
 
 
 def say(text: str) -> None:
-    """A line on stdout, at once, so that a log shows it in its place."""
-    print(text, flush=True)
+    """A line on stdout, at once, so that a log shows it in its place; names in it cannot move the cursor."""
+    print("\n".join(escaped(line) for line in text.split("\n")), flush=True)
 
 
 def data_identity(dataset: DataSet) -> dict[str, Any]:

@@ -18,21 +18,20 @@ from mlproject.classifier.inference import Classifier, load_classifier
 from mlproject.classifier.judging import Judgements, judge
 from mlproject.config import Configuration
 from mlproject.data.boxes import check_inside, read_boxes
-from mlproject.data.checks import BOX, SPLITS, Problems
+from mlproject.data.checks import BOX, SPLITS, Problems, files_below
 from mlproject.data.crops import cut_crop, load_crops
 from mlproject.data.dicom import burned_in_text_warning, is_dicom, read_dicom
 from mlproject.data.images import SUFFIXES, read_grey
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.files import atomic_folder, atomic_write_bytes, atomic_write_text
+from mlproject.plain_text import as_cells, escaped
 from mlproject.registry import ModelReference
 from mlproject.stages.common import say
 from mlproject.stages.data import resolve_data
 from mlproject.tracking import Run
 
 TABLE, PICTURES = "predictions.csv", "gradcam"
-# a spreadsheet runs a cell that begins with one of these
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,9 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
     if not source.exists():
         raise UserError(f"images {source} does not exist; give a folder of images, a file or a data set")
     root = source if source.is_dir() else source.parent
-    files = sorted(path for path in source.rglob("*") if _is_image(path)) if source.is_dir() else [source]
+    problems = Problems(str(source))
+    files = files_below(source, _is_image, problems) if source.is_dir() else [source]
+    problems.raise_any()
     if not files:
         raise UserError(f"images {source}: holds no PNG, JPEG, BMP, TIFF or DICOM file")
     names = [_name(path.relative_to(root)) for path in files]
@@ -161,7 +162,6 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
 
     with ThreadPoolExecutor(workers or None) as pool:
         results = list(pool.map(read, zip(files, names, strict=True)))
-    problems = Problems(str(source))
     paths: list[str] = []
     numbers: list[int] = []
     crops: list[np.ndarray] = []
@@ -184,14 +184,12 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
 
 
 def _is_image(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_file():
-        return False
     return path.suffix.lower() in SUFFIXES or is_dicom(path)
 
 
 def _name(relative: Path) -> str:
-    """A path as text that UTF-8 can hold, whatever bytes its name is made of."""
-    return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")
+    """A path as one line of text that UTF-8 can hold, whatever bytes its name is made of."""
+    return escaped(os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace"))
 
 
 def _check_output(folder: Path, images: Path) -> None:
@@ -231,20 +229,15 @@ def _table(sheet: Sheet, found: Judgements, classifier: Classifier, pictures: Se
     boxes = ["" if np.isnan(box).any() else ",".join(f"{side:g}" for side in box) for box in sheet.boxes]
     calibrated = found.calibrated if found.calibrated is not None else [None] * len(names)
     columns: dict[str, Any] = {
-        "image_path": [text_cell(path) for path in sheet.paths],
+        "image_path": sheet.paths,
         "frame": sheet.frames,
         "box": boxes,
         "probability": found.probabilities,
         "calibrated": calibrated,
         "decision": found.decisions,
-        "class_name": [text_cell(name) for name in names],
+        "class_name": [escaped(name) for name in names],
         "threshold": found.threshold,
         "model_sha256": classifier.digest,
-        "model_data_kind": text_cell(str(classifier.meta["data_kind"])),
+        "model_data_kind": escaped(str(classifier.meta["data_kind"])),
     }
-    return pd.DataFrame(columns | ({"gradcam": list(pictures)} if pictures else {}))
-
-
-def text_cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run: one that begins like a formula gets an apostrophe in front."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return as_cells(pd.DataFrame(columns | ({"gradcam": list(pictures)} if pictures else {})))

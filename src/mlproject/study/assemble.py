@@ -8,6 +8,7 @@ import pandas as pd
 
 from mlproject.errors import UserError
 from mlproject.evaluation.metrics import binary_metrics
+from mlproject.plain_text import as_cells
 from mlproject.study.folder import PREDICTION_COLUMNS, SCORE_COLUMNS, subject_average
 
 _FIT = ["seed", "subjects", "arm", "split"]
@@ -60,7 +61,7 @@ def lasting_figures(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def csv_text(rows: pd.DataFrame) -> str:
-    """The rows as CSV; numbers as the shortest text that reads back to the same number."""
+    """The rows as CSV, texts as cells; numbers as the shortest text that reads back to the same number."""
     stream = io.StringIO()
-    rows.to_csv(stream, index=False, lineterminator="\n")
+    as_cells(rows).to_csv(stream, index=False, lineterminator="\n")
     return stream.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mlproject.errors import UserError
+from mlproject.plain_text import of_cells
 
 DESIGN, SCORES, PREDICTIONS = "design.json", "scores.csv", "predictions.csv"
 SCORE_COLUMNS = ("seed", "subjects", "arm", "split", "metric", "value")
@@ -44,13 +45,16 @@ def _read_csv(path: Path, columns: tuple[str, ...], number: str) -> pd.DataFrame
     if not path.is_file():
         raise UserError(f"{path}: not found; run the study, or give the folder that it wrote")
     text = dict.fromkeys(("arm", "split", "metric", "image_path", "subject_id", "site"), str)
-    rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={number: ["", "nan"]})
+    try:
+        rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={number: ["", "nan"]})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as CSV ({error}); run the study again") from None
     if missing := [column for column in columns if column not in rows.columns]:
         raise UserError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
     for column in ("seed", "subjects", number):
         if not pd.api.types.is_numeric_dtype(rows[column]):
             raise UserError(f"{path}: column {column} holds text; expected numbers")
-    return rows
+    return of_cells(rows)
 
 
 def unseen_sites(design: dict[str, Any]) -> tuple[str, ...]:

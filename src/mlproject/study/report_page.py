@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mlproject.plain_text import as_cells
 from mlproject.study.drawing import THEME, Drawing
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -21,8 +22,8 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """A table as CSV with numbers that read back exactly."""
-    return frame.to_csv(index=False, float_format="%.17g", lineterminator="\n").encode("utf-8")
+    """A table as CSV, texts as cells, with numbers that read back exactly."""
+    return as_cells(frame).to_csv(index=False, float_format="%.17g", lineterminator="\n").encode("utf-8")
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,7 @@ class GanConfig:
     )
     noise: bool = option("compact: noise planes in every stage of the generator")
     mirror: bool = option("real images are mirrored left to right half of the time")
+    jitter_px: int = option("real images are moved by up to this many pixels each way", minimum=0, maximum=16)
     lambda_gp: float = option("weight of the gradient penalty", minimum=0, maximum=10_000)
     penalty_every: int = option("critic steps between penalties, each weighted by this number", minimum=1, maximum=64)
     critic_steps: int = option("critic steps for each generator step", minimum=1, maximum=100)
@@ -389,7 +390,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
 
 
-def convert(where: str, field: dataclasses.Field, value: Any) -> Any:
+def convert(where: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """`value` as the field's type, checked against its choices and range.
 
     Raises:

@@ -1,9 +1,10 @@
-"""What a step of training sees: which images, mirrored or not, under which label, at which learning rate."""
+"""What a step of training sees: which images, moved and mirrored or not, under which label, at which learning rate."""
 
 import functools
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlproject.distributed import ALONE, World
@@ -32,6 +33,23 @@ def mirror_some(images: Tensor, generator: torch.Generator, world: World = ALONE
     """Each image [n, 1, height, width], of a process's rows, mirrored left to right with probability one half."""
     mirrored = world.rows(torch.rand(len(images) * world.size, generator=generator) < 0.5)
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def jitter(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """Each image [n, 1, height, width] moved by up to `limit` pixels along and across, its edges mirrored.
+
+    For real images alone: where the crop lies in its frame varies by more than this from subject to subject, so the
+    data stay what they are, but no speckle of a training image stands at the same pixel twice.
+    """
+    if limit == 0:
+        return images
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (limit,) * 4, mode="reflect")
+    down, right = torch.randint(0, 2 * limit + 1, (2, len(images)), generator=generator).to(images.device)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.arange(width, device=images.device)
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[which, 0, rows[:, :, None], columns[:, None, :]][:, None]
 
 
 def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float, world: World = ALONE) -> Tensor:

@@ -44,6 +44,10 @@ class Generator:
     info: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
 
+    def __post_init__(self) -> None:
+        # the layout of training: half the time of a pass, and one way of rounding for one generator
+        self.network.to(memory_format=torch.channels_last)
+
     @torch.no_grad()
     def sample(self, labels: np.ndarray, seed: int, batch_size: int = 64, first_index: int = 0) -> np.ndarray:
         """Images of the given classes: image i is that of index `first_index + i`.

@@ -28,7 +28,7 @@ from mlproject.distributed import ALONE, World, share_statistics
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
-from mlproject.gan.batches import as_float, batch_indices, mirror_some, rate_share, with_mismatched
+from mlproject.gan.batches import as_float, batch_indices, jitter, mirror_some, rate_share, with_mismatched
 from mlproject.gan.compact import group_size
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
@@ -161,6 +161,7 @@ def train_gan(
             real, labels_of_all = as_float(pixels[chosen]), classes[chosen]
             if config.mirror:
                 real = mirror_some(real, draw)
+            real = jitter(real, config.jitter_px, draw)
             inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
             real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():

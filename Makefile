@@ -9,7 +9,7 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 MLFLOW_RUN := $(RUN) MLFLOW_TRACKING_URI=$(STORE) mlflow run . --env-manager local --experiment-name nt-synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow train-gan train-classifier study tune compare verify-models release bench gpu-smoke ui lint clean
+.PHONY: help setup demo test test-slow train-gan train-classifier study tune compare verify-models release bench gpu-smoke ui lint coverage docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,9 +68,17 @@ test-slow: $(READY) ## the tests that take longer
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY) ## ruff and mypy
-	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks tools
 	@$(BIN)/mypy
 
+coverage: $(READY) ## the quick tests with the library's coverage, which must reach 90 %
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+docs: $(READY) ## write the generated pages and build the site to outputs/site, strictly
+	@$(RUN) python tools/write_docs.py
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "outputs/site/index.html"
+
 clean: ## remove caches (runs, outputs and .venv stay)
-	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.*
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -101,7 +101,7 @@ class Answer(pydantic.BaseModel):
     model_sha256: str
 
 
-class RefusedRequest(MlflowException):  # type: ignore[misc]
+class RefusedRequest(MlflowException):
     """A request that cannot be judged: status 400 of a server, in these words alone.
 
     The server puts the whole request in front of the message of an exception, which would send every pixel back; the
@@ -196,7 +196,7 @@ def _registered(folder: Path) -> tuple[str, str, dict[str, str], str | None]:
     return found.name, str(found.version), dict(found.tags), found.run_id
 
 
-class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     """Probability and decision for each image of a request."""
 
     def load_context(self, context: Any) -> None:

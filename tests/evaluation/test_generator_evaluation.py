@@ -120,6 +120,16 @@ def test_one_planted_copy_in_a_hundred_fails_the_audit():
     assert sorted(tuple(pair) for pair in pairs) == [(3, 5), (77, 8)]
 
 
+def test_mirrored_training_images_are_copies_too():
+    turned = np.array(FRESH.images)
+    turned[7] = TRAIN.images[11][:, ::-1]
+    found = evaluated(Sample(turned, features(turned), FRESH.labels, FRESH.subjects))["audit"]
+    assert found["verdict"] == "failed"
+    pixels = found["spaces"]["pixels"]["all"]
+    assert pixels["numbers"]["copies"] == 1
+    assert tuple(pixels["closest_pairs"][0]) == (7, 11)
+
+
 def test_blurred_images_lie_far_above_the_floor():
     images = (FRESH.images.astype(float) * 0.5 + 60).astype(np.uint8)
     report = evaluated(Sample(images, features(images), FRESH.labels, FRESH.subjects))

@@ -45,7 +45,16 @@ def audit(train: Sample, hold_out: Sample, synthetic: Sample, *, draws: int, lev
             rows = [_rows(sample, space) for sample in sets]
             try:
                 found = privacy_audit(
-                    rows[0], sets[0].subjects, rows[1], sets[1].subjects, rows[2], draws=draws, level=level, seed=seed
+                    rows[0],
+                    sets[0].subjects,
+                    rows[1],
+                    sets[1].subjects,
+                    rows[2],
+                    draws=draws,
+                    level=level,
+                    seed=seed,
+                    # pooled features hardly tell an image from its mirror image, pixels do
+                    mirrored=sets[2].images[:, :, ::-1].astype(np.float64) if space == "pixels" else None,
                 )
             except UserError as error:
                 if group == "all":

@@ -4,6 +4,7 @@ All take features [n, d] (flattened pixels or a network's), training images, hol
 the generator never saw, and synthetic images. What is close is decided by the hold-out set, never by a fixed number.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,24 @@ def find_copies(
     return Copies(to_train, train_index, ratio, hold_out_to_train, hold_out_ratio, threshold, copies)
 
 
+def _nearer_look(looks: list[Copies]) -> Copies:
+    """Of several looks at the same synthetic images, such as mirrored, for each image the one nearest to training."""
+    if len(looks) == 1:
+        return looks[0]
+    chosen, rows = np.argmin([look.ratio for look in looks], axis=0), np.arange(len(looks[0].ratio))
+    to_train, train_index, ratio = (
+        np.stack([getattr(look, name) for look in looks])[chosen, rows] for name in ("to_train", "train_index", "ratio")
+    )
+    copies = np.unique(np.concatenate([look.copies for look in looks]))
+    return dataclasses.replace(
+        looks[0],
+        to_train=to_train,
+        train_index=train_index,
+        ratio=ratio,
+        copies=copies[np.argsort(ratio[copies], kind="stable")],
+    )
+
+
 def authenticity(train: np.ndarray, train_subjects: np.ndarray, samples: np.ndarray, level: float) -> Interval:
     """Share of samples that are farther from their nearest training image than that is from other subjects' images.
 
@@ -121,6 +140,7 @@ def privacy_audit(
     draws: int,
     level: float,
     seed: int,
+    mirrored: np.ndarray | None = None,
     attack_bound: float = ATTACK_BOUND,
     pairs: int = 16,
 ) -> dict[str, Any]:
@@ -135,6 +155,8 @@ def privacy_audit(
         draws: bootstrap draws.
         level: confidence level; the attack's bounds are each one-sided at this level, its control's are two-sided.
         seed: of the bootstrap, the planted copies and the control's halves.
+        mirrored: features of the same synthetic images, mirrored left to right, [m, d]: whoever looks for training
+            images tries these as well, so they count as released.
         attack_bound: highest tolerated upper bound of the attack's AUC.
         pairs: closest pairs that are listed.
 
@@ -162,12 +184,16 @@ def privacy_audit(
             f"privacy audit: {len(shared)} subjects are in training and hold-out ({', '.join(map(str, shared[:3]))}); "
             "the hold-out set must be of other subjects"
         )
-    found = find_copies(train, hold_out, hold_out_subjects, synthetic)
+    looks = [synthetic]
+    if mirrored is not None:
+        looks.append(np.asarray(mirrored, dtype=np.float64).reshape(len(mirrored), -1))
+    found = _nearer_look([find_copies(train, hold_out, hold_out_subjects, look) for look in looks])
     planted, where = plant_copies(synthetic, train, PLANTED_SHARE, seed, PLANTED_NOISE)
     planted_found = np.isin(where, find_copies(train, hold_out, hold_out_subjects, planted).copies).sum()
     one_sided = 2 * level - 1  # both tails of an interval at this level hold 1 - level each
     options: dict[str, Any] = {"draws": draws, "level": one_sided, "seed": seed}
-    attack = membership_attack(train, train_subjects, hold_out, hold_out_subjects, synthetic, **options)
+    released = np.concatenate(looks)
+    attack = membership_attack(train, train_subjects, hold_out, hold_out_subjects, released, **options)
     control = attack_control(train, train_subjects, hold_out, hold_out_subjects, draws=draws, level=level, seed=seed)
 
     failed, undecided = [], []

@@ -4,6 +4,7 @@ Read from the source with `ast`; nothing of the project is imported. `tests/docs
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ class Module:
         return self.name.partition(".")[0]
 
 
+@functools.cache
 def modules(root: Path = ROOT) -> dict[str, Module]:
     """Every module of the package and every script, by name."""
     paths = {path.stem: path for path in (root / "src").glob("*.py")}

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: pages that are files of the root, and links that lead out of docs/ shown as what they name."""
+"""A hook of mkdocs: pages that are files of the root, and links out of docs/ shown as what they name."""
 
 import os
 import re
@@ -31,3 +31,12 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return f"`{named}`" if text.strip("`") in named else f"{text} (`{named}`)"
 
     return _LINK.sub(shown, markdown)
+
+
+def on_config(config: Any) -> Any:
+    """Pages that the navigation does not name yet stand at its end, so that every page is reached."""
+    named = set(re.findall(r"[\w/.-]+\.md", str(config["nav"])))
+    pages = {path.relative_to(_DOCS).as_posix() for path in _DOCS.rglob("*.md")}
+    if rest := sorted(pages - named):
+        config["nav"].append({"More": list(rest)})
+    return config

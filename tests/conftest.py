@@ -1,7 +1,11 @@
 """What every test shares: a quiet environment, few threads, and no state outside its temporary folder."""
 
 import os
+import sys
+from pathlib import Path
 
+# modules that tests share lie beside this file
+sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # a run of a test holds what the test logged; tests/test_system_metrics.py turns them on

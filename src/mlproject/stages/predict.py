@@ -32,6 +32,8 @@ from mlproject.stages.data import resolve_data
 from mlproject.tracking import Run
 
 TABLE, PICTURES = "predictions.csv", "gradcam"
+# an image without a box is meant as a crop; one of so many windows' size is more likely the frame around it
+_WHOLE_FRAME = 1.5
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
             "relative to the folder"
         )
 
-    def read(pair: tuple[Path, str]) -> tuple[list[np.ndarray], str | None] | UserError:
+    def read(pair: tuple[Path, str]) -> tuple[list[np.ndarray], str | None, bool] | UserError:
         path, name = pair
         box = box_of_name.get(name)
         try:
@@ -156,7 +158,8 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
             if box is not None:
                 for frame in frames:
                     check_inside(box, frame.shape, name)
-            return [cut_crop(frame, box, preprocessing) for frame in frames], burned_in
+            whole = box is None and min(frames[0].shape) > _WHOLE_FRAME * preprocessing["window_px"]
+            return [cut_crop(frame, box, preprocessing) for frame in frames], burned_in, whole
         except UserError as error:
             return error
 
@@ -179,6 +182,12 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
         say(warning)
     if box_of_name and (without := len(set(names) - set(box_of_name))):
         say(f"predict: {without} of {len(names)} files have no box; their largest centred square is judged")
+    if whole := sum(result[2] for result in results if not isinstance(result, UserError)):
+        say(
+            f"predict: {whole} of {len(names)} files have no box and are much larger than the "
+            f"{preprocessing['window_px']} pixels that the classifier was trained on; if they are whole frames, give "
+            "their boxes with --boxes"
+        )
     none = np.full(len(BOX), np.nan, dtype=np.float32)
     return Sheet(paths, numbers, np.stack([box_of_name.get(path, none) for path in paths]), np.stack(crops))
 

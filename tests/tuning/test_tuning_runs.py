@@ -1,6 +1,9 @@
 """Trials of a hopeless generator in a real store: killed runs with their figures and checkpoints, and no second try."""
 
 import contextlib
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from mlproject import stages, tracking
 from mlproject.config import load_config
 from mlproject.errors import Stopped
-from mlproject.stages import tune_trial
+from mlproject.stages import tune_fit, tune_trial
 from mlproject.stages.tune import tune
 from mlproject.stages.tune_fit import Fitted
 from mlproject.stages.tune_runs import end_lost_searches, run_lock
@@ -113,6 +116,32 @@ def test_runs_of_a_machine_that_is_gone_are_ended_by_its_lock(tmp_path, monkeypa
         assert client.get_run(search_run).info.status == "RUNNING", "of another search"
         end_lost_searches(run, "k", mine)
         assert [client.get_run(each).info.status for each in (search_run, below)] == ["KILLED", "KILLED"]
+
+
+def test_images_of_another_machine_are_fetched_once_and_what_a_trial_downloads_is_removed(
+    tmp_path, monkeypatch
+) -> None:
+    asked = []
+
+    def resolve(run, config, dataset, reference, generator):
+        asked.append(reference)
+        return SimpleNamespace(root=Path(reference or tempfile.mkdtemp()))
+
+    monkeypatch.setattr(tune_fit.gan_stages, "resolve_synthetic", resolve)
+    config, generator = load_config(), SimpleNamespace(digest="a", folder=tmp_path)
+    with tune_fit.temporary_files_removed():
+        model = Path(tempfile.mkdtemp())
+        first = tune_fit._images(None, config, None, generator)
+    assert not model.exists()
+    assert first.root.is_dir(), "the next trial takes it"
+    with tune_fit.temporary_files_removed():
+        assert tune_fit._images(None, config, None, generator).root == first.root
+        fewer = load_config(None, {"classifier.synthetic_per_class": 7})
+        tune_fit._images(None, fewer, None, generator)
+    assert asked == ["", str(first.root), ""]
+    monkeypatch.setattr(tune_fit.gan_stages, "resolve_synthetic", lambda *_: SimpleNamespace(root=tmp_path))
+    tune_fit._images(None, config, None, SimpleNamespace(digest="b", folder=tmp_path))
+    assert str(tmp_path) not in tune_fit._FETCHED.values(), "this machine's own stay where they are"
 
 
 @pytest.mark.slow

@@ -2,19 +2,28 @@
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
+from mlproject.registry import ModelReference
 from mlproject.stages import classifier as classifier_stages
 from mlproject.stages import gan as gan_stages
 from mlproject.tracking import Run
 from mlproject.tuning.database import Locks
 from mlproject.tuning.plan import generator_key
 from mlproject.tuning.pruning import Check
+
+# folders of images that were fetched from the store, by what decides them; removed when the process ends
+_FETCHED: dict[Any, str] = {}
+# not the folder of the trial that happens to fetch first
+_TEMPORARY = tempfile.gettempdir()
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def fit_hybrid(
         with run.child("train_gan", config) as child:
             generator = gan_stages.train_gan(child, config, dataset, watch)
         reused = generator.run_id != child.id
-        pool = gan_stages.resolve_synthetic(run, config, dataset, "", str(generator.folder))
+        pool = _images(run, config, dataset, generator)
     with run.child("train_classifier hybrid", config) as child:
         model = classifier_stages.train_classifier(child, config, dataset, pool)
     auc = store.metrics_of(model.run_id).get("val.auc")
@@ -76,16 +85,38 @@ def logged_checks(run: Run, generator_run: str) -> dict[int, Check]:
     return {step: Check(kid[step], tstr_auc[step]) for step in sorted(kid.keys() & tstr_auc.keys())}
 
 
+def _images(run: Run, config: Configuration, dataset: DataSet, generator: ModelReference) -> DataSet:
+    """The generator's images; those that came from another machine are fetched once for each worker."""
+    key = (generator.digest, config.synthesis, config.classifier.synthetic_per_class)
+    kept = Path(_kept_folder().name)
+    with _temporary_files_in(str(kept)):
+        pool = gan_stages.resolve_synthetic(run, config, dataset, _FETCHED.get(key, ""), str(generator.folder))
+    assert pool is not None
+    if kept in pool.root.parents:
+        _FETCHED[key] = str(pool.root)
+    return pool
+
+
+@functools.cache
+def _kept_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tune-images-", dir=_TEMPORARY)
+
+
 @contextlib.contextmanager
 def temporary_files_removed() -> Iterator[None]:
-    """Remove at the end what is downloaded in a block: models and images of other machines, trial after trial."""
+    """Remove at the end what is downloaded in a block: models of other machines, trial after trial."""
+    with tempfile.TemporaryDirectory(prefix="tune-") as folder, _temporary_files_in(folder):
+        yield
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="tune-") as folder:
-        tempfile.tempdir = folder
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def notes_of(fitted: Fitted) -> dict[str, object]:

@@ -64,7 +64,7 @@ def page(entry_point: str) -> str:
             lines += ["", f"## {_cell(group.split('. ')[0])}", ""]
             if note := group.partition(". ")[2]:
                 lines += [f"{note[:1].upper()}{note[1:].replace('<', '&lt;')}.", ""]
-            head = "| option | default | range | what it is |" if option.field else "| option | what it is |"
+            head = "| option | what it is | default | range |" if option.field else "| option | what it is |"
             lines += [head, "|" + "---|" * (head.count("|") - 1)]
         names = ", ".join(f"`{name.removeprefix('--')}`" for name in option.spellings)
         if option.field is None:
@@ -73,7 +73,7 @@ def page(entry_point: str) -> str:
         section, _, key = option.key.partition(".")
         default = default_of(defaults[section][key])
         shown = f"`{_cell(default)}`" if default else "empty"
-        lines.append(f"| {names} | {shown} | {_cell(range_of(option.field)) or 'text'} | {_cell(option.help or '')} |")
+        lines.append(f"| {names} | {_cell(option.help or '')} | {shown} | {_cell(range_of(option.field)) or 'text'} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,7 @@ def test_generated_pages_are_current() -> None:
 
 def test_a_page_names_every_option_with_default_and_range() -> None:
     page = reference.page("eval_classifier")
-    assert "| `bootstrap` | `2000` | 100 to 1,000,000 | bootstrap draws by subject |" in page, "of eval.yaml"
+    assert "| `bootstrap` | bootstrap draws by subject | `2000` | 100 to 1,000,000 |" in page, "of eval.yaml"
     assert "| `classifier`, `checkpoint` | classifier: a folder or file, runs:/&lt;id> " in page
     for name in reference.ENTRY_POINTS:
         page = reference.page(name)

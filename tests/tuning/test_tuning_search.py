@@ -166,35 +166,3 @@ def test_too_few_trials_are_said_and_not_drawn(url) -> None:
     pictures, missing = search_pictures(opened(url), SPACE)
     assert pictures == {}
     assert missing["contour"] == "0 finished trials; a picture takes two"
-
-
-@pytest.mark.slow
-def test_a_turn_stays_short_with_a_thousand_trials(url) -> None:
-    """What a worker does while no other may ask: look for lost trials, count the others, draw."""
-    opened(url)
-    storage = search.connect(url, 30, create=False)
-    study = search.attach_search(storage, "mine", 0, "here", 0)
-    distributions = {
-        "gan.lambda_gp": optuna.distributions.CategoricalDistribution((1.0, 10.0, 100.0)),
-        "classifier.synthetic_fraction": optuna.distributions.FloatDistribution(0, 0.8),
-    }
-    seconds = {}
-    for total in (20, 1000):
-        while (number := len(study.get_trials(deepcopy=False))) < total:
-            params = {
-                "gan.lambda_gp": (1.0, 10.0, 100.0)[number % 3],
-                "classifier.synthetic_fraction": number % 79 / 100,
-            }
-            study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=number % 7 / 7))
-        spent = []
-        for _ in range(5):
-            began = time.process_time()
-            search.put_back_lost(study, lambda process: True)
-            counted(search.records(study))
-            asked = study.ask()
-            asked.set_user_attr("settings", search.suggest(asked, SPACE))
-            spent.append(time.process_time() - began)
-            study.tell(asked, 0.5)
-        seconds[total] = sorted(spent)[2]
-    print(f"\nCPU seconds of a turn by trials in the search: {seconds}")
-    assert seconds[1000] < 1

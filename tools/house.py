@@ -19,7 +19,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "store and models": (
         "promotion",
         "cards",
+        "card_lines",
         "card_items",
+        "card_rules",
         "registry",
         "served",
         "signing",

@@ -50,6 +50,8 @@ _BATCH = 1000  # metrics in one request, MLflow's limit
 _SECONDS_BETWEEN_FLUSHES = 5.0
 _SECONDS_BETWEEN_QUESTIONS = 15.0  # to a store that did not take what it was given
 _DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
+_CONTEXT = "mlflow.data.context"  # MLflow's tag of what a run used a data set for
+_RESOLVED = "resolved."  # before a key whose typed value is another spelling
 _JOURNAL = "metrics.jsonl"
 _ATTEMPTS = 4
 _DRAWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # as MLflow draws for a run that nobody named
@@ -82,6 +84,20 @@ class Store:
     def metrics_of(self, run_id: str) -> dict[str, float]:
         """The last value of every metric of a run."""
         return dict(self.client.get_run(run_id).data.metrics)
+
+    def params_of(self, run_id: str) -> dict[str, str]:
+        """The resolved configuration of a run under dotted keys, see `Run.log_config`."""
+        params = dict(self.client.get_run(run_id).data.params)
+        resolved = {key.removeprefix(_RESOLVED): value for key, value in params.items() if key.startswith(_RESOLVED)}
+        return params | resolved
+
+    def split_counts_of(self, run_id: str) -> dict[str, dict[str, int]]:
+        """What each split of the data set holds that a run was trained on, see `Run.log_dataset`; {} if unknown."""
+        for given in self.client.get_run(run_id).inputs.dataset_inputs:
+            if any(tag.key == _CONTEXT and tag.value == "train" for tag in given.tags):
+                counts: dict[str, dict[str, int]] = json.loads(given.dataset.profile or "{}")
+                return counts
+        return {}
 
     def history_of(self, run_id: str, metric: str) -> dict[int, float]:
         """A metric's last value at every step; {} when the run has none."""
@@ -423,7 +439,7 @@ class Run:
             source=json.dumps({"uri": dataset.root.resolve().as_posix()}),
             profile=json.dumps(dataset.info["counts"]),
         )
-        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        inputs = [DatasetInput(entity, [InputTag(_CONTEXT, context)])]
         self.store.client.log_inputs(self.id, inputs)
         kind = "synthetic_digest" if dataset.data_kind == "synthetic" else "data_digest"
         self.set_tags({kind: dataset.digest} | ({"data_kind": dataset.data_kind} if kind == "data_digest" else {}))
@@ -448,7 +464,7 @@ class Run:
         known = self.store.client.get_run(self.id).data.params
         resolved = {f"{section}.{key}": str(value) for section in sections for key, value in nested[section].items()}
         params = [
-            Param(key if key not in known else f"resolved.{key}", value)
+            Param(key if key not in known else f"{_RESOLVED}{key}", value)
             for key, value in resolved.items()
             if known.get(key) != value
         ]

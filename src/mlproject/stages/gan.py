@@ -98,6 +98,7 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
                 "data_kind": dataset.data_kind,
                 "train_subjects": subjects,
                 "preprocessing": dataset.preprocessing,
+                "label_rule": dataset.label_rule,
             },
         )
         tags = _provenance(dataset, subjects) | {"seed": str(config.gan.seed)}

@@ -120,6 +120,15 @@ def test_one_planted_copy_in_a_hundred_fails_the_audit():
     assert sorted(tuple(pair) for pair in pairs) == [(3, 5), (77, 8)]
 
 
+def test_the_training_images_own_distance_stands_beside():
+    report = evaluated(FRESH)
+    found = report["distribution"]["blocks"]["all"]["kid"]
+    known = evaluated(TRAIN)["distribution"]["blocks"]["all"]["kid"]
+    # training images offered as synthetic lie exactly where the training images lie
+    assert known["value"] == pytest.approx(known["training"]["value"])
+    assert found["training"]["n"] == len(TRAIN)
+
+
 def test_mirrored_training_images_are_copies_too():
     turned = np.array(FRESH.images)
     turned[7] = TRAIN.images[11][:, ::-1]

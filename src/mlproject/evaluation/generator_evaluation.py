@@ -19,7 +19,7 @@ from mlproject.evaluation.generator_report import (
     generator_report,
 )
 
-_COMPARED = ("hold_out", "synthetic", "pool")
+_COMPARED = ("hold_out", "synthetic", "pool", "train")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def evaluate_images(
         threshold: of the judge's probabilities.
         settings: of intervals and floors.
         space: name of the feature space that the sets carry.
-        further_spaces: {name: {set: features [n, d]}} of `hold_out`, `pool` and `synthetic`, for the distances alone.
+        further_spaces: {name: {set: features [n, d]}} of every set, for the distances alone.
 
     Returns:
         {"fidelity", "alarms", "distribution" by space (and "images"), "audit"}, ready for JSON.
@@ -77,8 +77,8 @@ def evaluate_images(
     seen = {space: {kind: sets[kind].features for kind in _COMPARED}, **further_spaces}
 
     def distances(features: Mapping[str, np.ndarray], figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
-        real, synthetic, pool = (sets[kind].seen_as(features[kind]) for kind in _COMPARED)
-        return generator_report(real, synthetic, pool, settings, figures)
+        samples = (sets[kind].seen_as(features[kind]) for kind in _COMPARED)
+        return generator_report(*samples, settings, figures)
 
     return {
         "fidelity": fidelity,

@@ -135,7 +135,7 @@ IMAGES = "images"  # stands for a feature space where pixels are measured
 
 
 def with_floor(
-    figure: Figure, real: Sample, synthetic: Sample, pool: Sample, settings: Settings
+    figure: Figure, real: Sample, synthetic: Sample, pool: Sample, train: Sample, settings: Settings
 ) -> dict[str, dict[str, Any]]:
     """A figure, and the same one between sets of real images of different subjects at the same n.
 
@@ -143,10 +143,13 @@ def with_floor(
         real: real images that the generator never saw.
         synthetic: its images.
         pool: real images for the floor; may be or contain `real`.
+        train: the generator's training images. In place of the synthetic ones they give what a perfect copy of the
+            training set would: the floor of whoever knows no more than these subjects.
 
     Returns:
-        {name: {value, low, high, n, floor: {value (mean), low, high (lowest and highest), n}}}; without bounds they
-        are None.
+        {name: {value, low, high, n, floor: {value (mean), low, high (lowest and highest), n}, training:
+        {value, low, high, n}}};
+        without bounds they are None, with too few training images `training` is.
 
     Raises:
         UserError: too few images.
@@ -161,11 +164,16 @@ def with_floor(
     found = figure(chosen[0], chosen[1], settings)
     pairs = real_halves(pool.subjects, n, repeats=settings.repeats, seed=settings.seed, minimum_n=MINIMUM_N)
     floors = [figure(pool.select(first), pool.select(second), settings) for first, second in pairs]
+    try:
+        known = figure(chosen[0], train.select(np.sort(generator.permutation(len(train))[:n])), settings)
+    except UserError:
+        known = {}
     report = {}
     for name, interval in found.items():
         values = [floor[name].value for floor in floors]
         bounds = {"value": float(np.mean(values)), "low": min(values), "high": max(values), "n": len(pairs[0][0])}
-        report[name] = {**as_json(interval), "n": n, "floor": bounds}
+        training = {**as_json(known[name]), "n": min(n, len(train))} if name in known else None
+        report[name] = {**as_json(interval), "n": n, "floor": bounds, "training": training}
     return report
 
 
@@ -175,7 +183,7 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def generator_report(
-    real: Sample, synthetic: Sample, pool: Sample, settings: Settings, figures: Mapping[str, Figure]
+    real: Sample, synthetic: Sample, pool: Sample, train: Sample, settings: Settings, figures: Mapping[str, Figure]
 ) -> dict[str, dict[str, Any]]:
     """Every figure for all images and for each class: {group: {name: as `with_floor`, or {"refused": why}}}."""
     report: dict[str, dict[str, Any]] = {}
@@ -183,16 +191,16 @@ def generator_report(
         report[group] = {}
         for title, figure in figures.items():
             try:
-                report[group] |= with_floor(
-                    figure, real.of_class(group), synthetic.of_class(group), pool.of_class(group), settings
-                )
+                of_class = (sample.of_class(group) for sample in (real, synthetic, pool, train))
+                report[group] |= with_floor(figure, *of_class, settings)
             except UserError as error:
                 report[group][title] = {"refused": str(error)}
     return report
 
 
 def report_text(report: Mapping[str, Mapping[str, Any]]) -> str:
-    """The report as a table: a row for each figure, a column for each group, the real-against-real value behind."""
+    """The report as a table: a row for each figure, a column for each group, behind it the values of
+    real images of other subjects and of the generator's training images."""
     names = list(dict.fromkeys(name for group in report.values() for name in group))
     lines = [f"{'figure':28}" + "".join(f"{group:>44}" for group in report)]
     for name in names:
@@ -203,6 +211,8 @@ def report_text(report: Mapping[str, Mapping[str, Any]]) -> str:
                 cells.append("too few images")
                 continue
             bounds = "" if found["low"] is None else f" [{found['low']:.4g}, {found['high']:.4g}]"
-            cells.append(f"{found['value']:.4g}{bounds} (real {found['floor']['value']:.3g})")
+            known = found["training"]
+            beside = "" if known is None else f", {known['value']:.3g}"
+            cells.append(f"{found['value']:.4g}{bounds} ({found['floor']['value']:.3g}{beside})")
         lines.append(f"{name:28}" + "".join(f"{cell:>44}" for cell in cells))
     return "\n".join(lines)

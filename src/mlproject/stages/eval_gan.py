@@ -119,7 +119,7 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
             space=settings.features,
             further_spaces={
                 # a space that no generator was trained against: the default one's critic sees maps of lite0
-                "judge": {name: classes.features(sample.images) for name, sample in sets.items() if name != "train"}
+                "judge": {name: classes.features(sample.images) for name, sample in sets.items()}
             },
         ),
     }
@@ -176,6 +176,11 @@ def _log(run: Run, config: Configuration, report: dict[str, Any], sets: dict[str
             prefix = f"fidelity.{name}"
             bounds = {f"{prefix}.ci_low": found["low"], f"{prefix}.ci_high": found["high"]}
             values |= {prefix: found["value"], f"{prefix}.floor": found["floor"]["value"]}
+            if found["training"] is not None:
+                # what the training images themselves would score, and how far chance alone takes it
+                values[f"{prefix}.training"] = found["training"]["value"]
+                if found["training"]["high"] is not None:
+                    values[f"{prefix}.training.ci_high"] = found["training"]["high"]
             values |= {key: bound for key, bound in bounds.items() if bound is not None}
     for kind in ("synthetic", "real"):
         judged = report["fidelity"][f"judge_{kind}"]
@@ -228,7 +233,8 @@ def _text(report: dict[str, Any]) -> str:
     """The whole report as a page of text."""
     lines = []
     for space, groups in report["distribution"].items():
-        lines += [f"\n{space}: in brackets behind a figure, the same figure of real against real", report_text(groups)]
+        beside = "in brackets the same figure of real images, and of the training images, against real ones"
+        lines += [f"\n{space}: {beside}", report_text(groups)]
     for kind in ("synthetic", "real"):
         judged = report["fidelity"][f"judge_{kind}"]
         recalls = ", ".join(f"recall {name} {_told(found)}" for name, found in judged["recall"].items())

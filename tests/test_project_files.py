@@ -59,3 +59,19 @@ def test_makefile_helps_by_default_and_lists_its_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", text, flags=re.M))
     documented = set(re.findall(r"^([a-z-]+):.*## ", text, flags=re.M))
     assert targets == documented
+
+
+def test_hooks_before_a_commit_need_no_network() -> None:
+    """Only local hooks, whose programs are those of .venv."""
+    hooks = yaml.safe_load((PROJECT_ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in hooks["repos"]] == ["local"]
+    for hook in hooks["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].startswith(".venv/bin/")
+
+
+def test_extras_are_pinned_and_name_each_other_rightly() -> None:
+    extras = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for pin in (pin for pins in extras.values() for pin in pins):
+        own = re.fullmatch(r"mlproject\[(\w+)\]", pin)
+        assert own.group(1) in extras if own else re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", pin), pin

@@ -28,6 +28,7 @@ from mlproject.data.prepare import prepare
 from mlproject.evaluation.distribution import kernel_distance
 from mlproject.evaluation.fidelity import class_fidelity
 from mlproject.evaluation.figures import PALETTE, figure_png, new_figure, style_axes
+from mlproject.evaluation.membership import membership_attack
 from mlproject.evaluation.texture import radial_spectrum_distance, speckle_lengths
 from mlproject.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from mlproject.gan.sampling import Generator
@@ -47,7 +48,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "label as planes only": {"conditioning": "planes"},
     "stronger label embedding": {"label_scale": 0.8},
     "mismatched labels, 15 %": {"mismatched": 0.15},
-    "mirrored images": {"mirror": True},
+    "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
+    "images moved, not mirrored": {"mirror": False},
+    "images mirrored, not moved": {"jitter_px": 0},
     "translated images": {"augment": "translation"},
     "translated and brightened images": {"augment": "translation_brightness"},
     "constant learning rate": {"schedule": "constant"},
@@ -63,6 +66,7 @@ COLUMNS = {
     "spectrum_db": "spectrum, dB",
     "speckle_axial": "axial speckle",
     "speckle_lateral": "lateral speckle",
+    "attack": "membership AUC, pixels",
     "seconds": "CPU seconds",
 }
 PER_CLASS = 300
@@ -114,6 +118,7 @@ class Bench:
         reference = data_of(config, out, fidelity.reference_seed, **counts)
         self.judge = judge_of(config, out, reference)
         held = load_crops(reference, "test")
+        self.strangers = held
         # one frame of each subject: independent images
         self.held: Crops = held.select(np.sort(np.unique(held.subjects, return_index=True)[1]))
         self.features = feature_space("lite0", config.classifier, torch.device("cpu"))
@@ -124,7 +129,15 @@ class Bench:
         found = class_fidelity(labels, self.judge.probabilities(images), 0.5, level=0.95)
         return found.auc.value, {name: interval.value for name, interval in found.recall.items()}
 
-    def measure(self, generator: Generator) -> dict[str, float]:
+    def attack(self, train: Crops, synthetic: np.ndarray) -> float:
+        """With mirror images released as well, as `eval_gan` sees it."""
+        released = np.concatenate([synthetic, synthetic[:, :, ::-1]])
+        rows = [images.reshape(len(images), -1).astype(np.float64) for images in (train.images, self.strangers.images)]
+        members, others = (train.subjects, self.strangers.subjects)
+        flat = released.reshape(len(released), -1).astype(np.float64)
+        return membership_attack(rows[0], members, rows[1], others, flat, draws=100, level=0.95, seed=0).value
+
+    def measure(self, generator: Generator, train: Crops) -> dict[str, float]:
         labels = np.repeat([0, 1], PER_CLASS)
         images = generator.sample(labels, seed=0)
         auc, recall = self.recall(labels, images)
@@ -141,6 +154,7 @@ class Bench:
             "spectrum_db": radial_spectrum_distance(self.held.images, self.held.subjects, images, **options).value,
             "speckle_axial": lengths[0]["axial_px"].value / lengths[1]["axial_px"].value,
             "speckle_lateral": lengths[0]["lateral_px"].value / lengths[1]["lateral_px"].value,
+            "attack": self.attack(train, images),
         }
 
     def fit(self, out: Path, name: str, changes: dict[str, Any], seed: int, steps: int) -> dict[str, float]:
@@ -164,7 +178,7 @@ class Bench:
             feature_maps=lite0_maps(self.config.classifier, torch.device("cpu")) if config.feature_critic else None,
         )
         seconds = time.process_time() - started
-        found = self.measure(Generator(trained.generator, trained.size, trained.class_names))
+        found = self.measure(Generator(trained.generator, trained.size, trained.class_names), crops)
         found["seconds"] = seconds
         atomic_write_json(path, found)
         return found
@@ -210,7 +224,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
-    parser.add_argument("--variants", default="", help="comma-separated names; default: all")
+    parser.add_argument("--variants", default="", help="names, separated by semicolons; default: all")
     parser.add_argument("--out", default="outputs/ablation")
     options = parser.parse_args()
     out = Path(options.out)

@@ -1,4 +1,4 @@
-"""A tracking server that does not answer, or refuses: how long to wait for it, and how that is told."""
+"""A tracking store that does not answer, refuses or is of another time: how long to wait, and how that is told."""
 
 import contextlib
 import os
@@ -51,11 +51,7 @@ def not_opened(uri: str, error: Exception) -> UserError:
     """Why a store cannot be opened, and what to do about it."""
     shown, reason = without_password(uri), one_line(error)
     if _OTHER_SCHEMA in reason:
-        versions = reason.partition("(")[2].partition(")")[0]
-        return UserError(
-            f"tracking store {shown} was made by another version of MLflow ({versions}); make a copy of the database, "
-            f"then run `mlflow db upgrade {shown}`"
-        )
+        return other_schema(uri, reason.partition("(")[2].partition(")")[0])
     if uri.startswith("http") and any(words in reason for words in _REFUSED):
         return UserError(
             f"tracking server {shown} refuses this user ({_brief(reason)}); set MLFLOW_TRACKING_USERNAME and "
@@ -66,6 +62,15 @@ def not_opened(uri: str, error: Exception) -> UserError:
             f"tracking server {shown} does not answer ({_brief(reason)}); start it, or check MLFLOW_TRACKING_URI"
         )
     return UserError(f"tracking store {shown} cannot be opened ({reason[:300]}); check MLFLOW_TRACKING_URI")
+
+
+def other_schema(uri: str, versions: str) -> UserError:
+    """What to do with a store of another schema; `versions` says found and expected."""
+    shown = without_password(uri)
+    return UserError(
+        f"tracking store {shown} was made by another version of MLflow ({versions}); make a copy of the database, then "
+        f"run `mlflow db upgrade {shown}`"
+    )
 
 
 def gone(uri: str, error: Exception) -> ServerAwayError:

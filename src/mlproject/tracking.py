@@ -38,6 +38,7 @@ environment.quiet()
 from mlflow import MlflowClient  # noqa: E402 - MLflow reads its environment when it is imported
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.store.db.utils import _get_latest_schema_revision  # noqa: E402
 from mlflow.tracking.context import registry as context_registry  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE  # noqa: E402
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, MAX_TAG_VAL_LENGTH  # noqa: E402
@@ -48,6 +49,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 _BATCH = 1000  # metrics in one request, MLflow's limit
 _SECONDS_BETWEEN_FLUSHES = 5.0
+_SECONDS_OF_A_MIGRATION = 2.0
 _SECONDS_BETWEEN_QUESTIONS = 15.0  # to a store that did not take what it was given
 _DIGEST_LIMIT = 36  # characters of a dataset digest that MLflow stores; the tag holds all of it
 _CONTEXT = "mlflow.data.context"  # MLflow's tag of what a run used a data set for
@@ -238,9 +240,31 @@ def _store_lock(uri: str, database: Path | None) -> Iterator[None]:
         with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
+            _refuse_other_schema(uri, connection)
         yield
     finally:
         os.close(lock)
+
+
+def _refuse_other_schema(uri: str, connection: sqlite3.Connection) -> None:
+    """MLflow changes some older stores without a word, where a copy should be made first."""
+    expected = _get_latest_schema_revision()
+    before = ""
+    while (found := _schema_of(connection)) not in ("", expected):
+        if found == before:
+            raise remote.other_schema(uri, f"found schema {found}, expected {expected}")
+        # a server that starts on the same file may be making its tables
+        before = found
+        time.sleep(_SECONDS_OF_A_MIGRATION)
+
+
+def _schema_of(connection: sqlite3.Connection) -> str:
+    """The revision that an sqlite store is at; "" before its tables are made."""
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:
+        return ""
+    return row[0] if row else ""
 
 
 class Run:

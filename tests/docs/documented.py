@@ -183,7 +183,7 @@ def _python(words: list[str]) -> str:
 def _pip(words: list[str]) -> str:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for word in words:
-        for extra in re.findall(r"\[([\w,]+)\]", word):
+        for extra in re.findall(r"^\.\[([\w,]+)\]", word):
             if missing := set(extra.split(",")) - project["optional-dependencies"].keys():
                 return f"pip: no extra {', '.join(missing)}"
     return ""

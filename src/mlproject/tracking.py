@@ -95,7 +95,8 @@ class Store:
 
     def split_counts_of(self, run_id: str) -> dict[str, dict[str, int]]:
         """What each split of the data set holds that a run was trained on, see `Run.log_dataset`; {} if unknown."""
-        for given in self.client.get_run(run_id).inputs.dataset_inputs:
+        inputs = self.client.get_run(run_id).inputs
+        for given in inputs.dataset_inputs if inputs else []:
             if any(tag.key == _CONTEXT and tag.value == "train" for tag in given.tags):
                 counts: dict[str, dict[str, int]] = json.loads(given.dataset.profile or "{}")
                 return counts

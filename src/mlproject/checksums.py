@@ -86,7 +86,7 @@ def read_manifest(folder: str | Path) -> dict[str, str]:
         raise IntegrityError(f"{folder}: no {MANIFEST_NAME}, so nothing in it can be verified and it is not loaded")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: not readable as JSON ({error})") from None
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not files or content.get("algorithm") != "sha256":

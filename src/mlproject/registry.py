@@ -255,7 +255,7 @@ def _reference(name: str, folder: Path, digest: str, version: str = "", run_id: 
         raise UserError(f"{folder}: holds no {description.name}, so it is no {name}")
     try:
         meta = json.loads(description.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{description}: not readable as JSON ({error})") from None
     return ModelReference(name, folder, digest, meta, version, run_id)
 

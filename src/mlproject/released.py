@@ -103,6 +103,6 @@ def _read(path: Path) -> Released:
             for entry in versions.values():
                 if not (is_digest(entry["sha256"]) and is_digest(entry["payload_sha256"]) and entry["version"]):
                     raise ValueError(f"entry {entry!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{path}: not readable as released digests ({error!r})") from None
     return content

@@ -149,7 +149,7 @@ def load_classifier(folder: Path, expected_digest: str | None = None, device: to
     try:
         meta = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         settings = NetworkSettings(**{field.name: meta[field.name] for field in dataclasses.fields(NetworkSettings)})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"classifier {folder}: {DESCRIPTION} is missing or incomplete ({error!r})") from None
     # the initial weights are overwritten at once; the fork keeps them from moving the caller's random state
     with torch.random.fork_rng(devices=[]):

@@ -186,7 +186,9 @@ def _boxes(
         digits = re.fullmatch(r"0*(\d{1,9})(\.\w+)?", str(name).strip())
         numbers = [side for side in sides if isinstance(side, (int, float)) and abs(side) < _FAR and side == int(side)]
         if digits is None or len(numbers) < 4:
-            problems.add(f"{name!r}, {sides} is no image number with four whole pixel positions", row)
+            problems.add(
+                f"{str(name)[:50]!r}, {str(sides)[:100]} is no image number with four whole pixel positions", row
+            )
             continue
         box = (int(numbers[0]), int(numbers[1]), int(numbers[2]), int(numbers[3]))
         number = int(digits.group(1))

@@ -146,7 +146,7 @@ def _read_info(root: Path) -> dict[str, Any]:
             f"{root} is no data set: dataset.json is missing; make one with prepare_data "
             "(source=manifest takes a manifest.csv)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from None
     lacking = [key for key in _NEEDED if not isinstance(info, dict) or key not in info]
     if lacking:

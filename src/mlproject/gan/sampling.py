@@ -157,7 +157,7 @@ def load_generator(path: str | Path, expected_digest: str | None = None) -> Gene
         with torch.random.fork_rng(devices=[]):
             network, _ = build_networks(GanConfig(**info["config"]), size=int(info["size"]), n_classes=len(class_names))
         network.load_state_dict(load_file(path / WEIGHTS_NAME))
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"generator {path}: {INFO_NAME} or {WEIGHTS_NAME} cannot be read ({error!r})") from None
     except RuntimeError:
         raise UserError(

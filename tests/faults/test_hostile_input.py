@@ -145,7 +145,7 @@ def test_a_workbook_that_is_a_bomb(fault, tmp_path, bomb):
     )
 
 
-def test_a_workbook_of_the_release_s_size_is_read(tmp_path):
+def test_a_workbook_of_the_release_s_size_is_read(fault, tmp_path):
     rows = b"".join(
         b'<row r="%d"><c r="A%d" t="inlineStr"><is><t>%d.png</t></is></c>'
         b'<c r="B%d" t="inlineStr"><is><t>%s</t></is></c>'
@@ -158,6 +158,7 @@ def test_a_workbook_of_the_release_s_size_is_read(tmp_path):
     assert len(sheet) < 4 * MEGABYTE
     write_zip(tmp_path / "ObjectDetection.xlsx", good_parts() | {"xl/worksheets/sheet1.xml": sheet})
     assert len(read_boxes(tmp_path)) == 1684
+    fault("a workbook as large as the release's can be", "read: 1684 boxes of 15 156 rows")
 
 
 YAMLS = {
@@ -196,9 +197,10 @@ def test_a_configuration_that_attacks_its_reader(fault, tmp_path, monkeypatch, k
     )
 
 
-def test_the_plain_loader_reads_what_yaml_s_own_does(tmp_path):
+def test_the_plain_loader_reads_what_yaml_s_own_does(fault):
     for path in Path(load_config.__code__.co_filename).parents[2].glob("configs/*.yaml"):
         assert read_yaml(path) == yaml.safe_load(path.read_text())
+    fault("the project's own configurations, through the same reader", "read as YAML's own loader reads them")
 
 
 def write_classes(folder: Path) -> Path:
@@ -341,7 +343,7 @@ def test_a_manifest_keeps_ids_that_begin_like_formulas(fault, tmp_path):
     fault("subject ids that begin like formulas, in a data set's manifest", "written with an apostrophe, read without")
 
 
-def test_released_json_of_another_shape(tmp_path, monkeypatch):
+def test_released_json_of_another_shape(fault, tmp_path, monkeypatch):
     (tmp_path / "registry").mkdir()
     monkeypatch.setenv("NT_PROJECT_ROOT", str(tmp_path))
     for text in ('{"nt-gan": {"run": {"sha256": 1}}}', "[" * 100_000, '{"nt-gan": 1}', '"x"'):
@@ -350,3 +352,4 @@ def test_released_json_of_another_shape(tmp_path, monkeypatch):
             check_released("nt-gan", "1", "run", "0" * 64)
         with pytest.raises(IntegrityError, match="not readable as released digests"):
             record_release("nt-gan", "1", "run", "0" * 64, "0" * 64)
+    fault("registry/released.json of another shape, or nested 100 000 deep", "refused: nothing is loaded or released")

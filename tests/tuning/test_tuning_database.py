@@ -8,7 +8,8 @@ import pytest
 
 from mlproject.config import PROJECT_ROOT, load_config
 from mlproject.errors import UserError
-from mlproject.tuning.database import Locks, engine_arguments, parsed, without_password
+from mlproject.remote import without_password
+from mlproject.tuning.database import Locks, engine_arguments, parsed
 
 
 @pytest.mark.parametrize("url", ["", "optuna.db", "sqlite://", "sqlite:///:memory:", "mysql://me@host/db", "postgres"])

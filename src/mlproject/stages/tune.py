@@ -14,6 +14,7 @@ from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.pipeline import stage_key, work_folder
 from mlproject.processes import is_alive, run_each
+from mlproject.remote import without_password
 from mlproject.stages.common import say
 from mlproject.stages.data import data_key, resolve_data
 from mlproject.stages.study import duration
@@ -24,7 +25,7 @@ from mlproject.stages.tune_trial import Place, gpu_count, work, worker_process
 from mlproject.tracking import Run
 from mlproject.tuning import search
 from mlproject.tuning.budget import all_fail, counted
-from mlproject.tuning.database import Locks, without_password
+from mlproject.tuning.database import Locks
 from mlproject.tuning.plan import confirm_seeds, fingerprint, search_name, trial_config
 from mlproject.tuning.report import TUNED, UNTUNED, Found, choose, conclude
 from mlproject.tuning.space import Parameter, parse_space, settings_of, space_text

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy
 
 from mlproject.errors import UserError
+from mlproject.remote import without_password
 
 # Optuna's tables on PostgreSQL lie in a schema of their own: MLflow's may share the database, and both call one
 # of theirs alembic_version
@@ -40,13 +41,6 @@ def parsed(url: str) -> sqlalchemy.URL:
             "postgresql://<user>@<host>/<database> for several"
         )
     return found
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{place}"
 
 
 def engine_arguments(url: str) -> dict[str, Any]:

@@ -182,11 +182,13 @@ def _log(run: Run, config: Configuration, report: dict[str, Any], sets: dict[str
                 if found["training"]["high"] is not None:
                     values[f"{prefix}.training.ci_high"] = found["training"]["high"]
             values |= {key: bound for key, bound in bounds.items() if bound is not None}
+    told = {"fidelity.tstr_auc": report["fidelity"]["train_on_synthetic_test_on_real_auc"]}
     for kind in ("synthetic", "real"):
         judged = report["fidelity"][f"judge_{kind}"]
-        values[f"fidelity.{kind}.auc"] = judged["auc"]["value"]
-        values |= {f"fidelity.{kind}.recall_{name}": found["value"] for name, found in judged["recall"].items()}
-    values["fidelity.tstr_auc"] = report["fidelity"]["train_on_synthetic_test_on_real_auc"]["value"]
+        told[f"fidelity.{kind}.auc"] = judged["auc"]
+        told |= {f"fidelity.{kind}.recall_{name}": found for name, found in judged["recall"].items()}
+    for name, found in told.items():
+        values |= {name: found["value"], f"{name}.ci_low": found["low"], f"{name}.ci_high": found["high"]}
     for space, groups in report["audit"]["spaces"].items():
         numbers = groups["all"]["numbers"]
         values |= {

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import hostile
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -335,7 +336,7 @@ def test_a_model_name_with_a_slash(fault, reference):
 def test_a_manifest_keeps_ids_that_begin_like_formulas(fault, tmp_path):
     ids = ["=cmd|'/C calc'!A0", "+1-1", "-1", "@SUM(1)", "'=x", "''=x", "plain"]
     path = tmp_path / "manifest.csv"
-    table = hostile.pd.DataFrame({"image_path": [f"{n}.png" for n in range(7)], "label": 0, "subject_id": ids})
+    table = pd.DataFrame({"image_path": [f"{n}.png" for n in range(7)], "label": 0, "subject_id": ids})
     path.write_text(manifest_text(table))
     written = [line.split(",", 2)[2].strip('"') for line in path.read_text().splitlines()[1:]]
     assert [cell[0] for cell in written] == ["'", "'", "-", "'", "'", "'", "p"]

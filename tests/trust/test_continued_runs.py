@@ -1,5 +1,6 @@
 """Runs that a killed process left open are closed by the run that continues them, which keeps tags of its own."""
 
+import socket
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ def left_open(store) -> str:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     run = store.client.create_run(store.experiment_id, tags={"stage": "train_gan"})
-    tags = {"stage.key": KEY, "stage.process": f"{tracking.socket.gethostname()}:{ended.pid}:0.00", "mix": "of before"}
+    tags = {"stage.key": KEY, "stage.process": f"{socket.gethostname()}:{ended.pid}:0.00", "mix": "of before"}
     for key, value in tags.items():
         store.client.set_tag(run.info.run_id, key, value)
     return run.info.run_id

@@ -31,7 +31,7 @@ train-gan: $(READY) ## train the generator (configs/default.yaml)
 train-classifier: $(READY) ## train a classifier on hybrid data
 	@$(MLFLOW_RUN) -e train_classifier -P mix=hybrid
 
-study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 75 minutes)
+study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 65 minutes)
 	@$(MLFLOW_RUN) -e study
 	@echo "look at the runs:  make ui"
 
@@ -68,7 +68,7 @@ test-slow: $(READY) ## the tests that take longer
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY) ## ruff and mypy
-	@$(BIN)/ruff check src tests benchmarks tools
+	@$(BIN)/ruff check src tests benchmarks tools notebooks
 	@$(BIN)/mypy
 
 coverage: $(READY) ## the quick tests with the library's coverage, which must reach 90 %

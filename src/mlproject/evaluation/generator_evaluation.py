@@ -77,8 +77,8 @@ def evaluate_images(
     seen = {space: {kind: sets[kind].features for kind in _COMPARED}, **further_spaces}
 
     def distances(features: Mapping[str, np.ndarray], figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
-        samples = (sets[kind].seen_as(features[kind]) for kind in _COMPARED)
-        return generator_report(*samples, settings, figures)
+        real, synthetic, pool, train = (sets[kind].seen_as(features[kind]) for kind in _COMPARED)
+        return generator_report(real, synthetic, pool, train, settings, figures)
 
     return {
         "fidelity": fidelity,

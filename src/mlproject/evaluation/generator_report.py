@@ -191,8 +191,14 @@ def generator_report(
         report[group] = {}
         for title, figure in figures.items():
             try:
-                of_class = (sample.of_class(group) for sample in (real, synthetic, pool, train))
-                report[group] |= with_floor(figure, *of_class, settings)
+                report[group] |= with_floor(
+                    figure,
+                    real.of_class(group),
+                    synthetic.of_class(group),
+                    pool.of_class(group),
+                    train.of_class(group),
+                    settings,
+                )
             except UserError as error:
                 report[group][title] = {"refused": str(error)}
     return report

@@ -53,3 +53,10 @@ def _each_text(rows: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFr
     return rows.assign(
         **{name: rows[name].map(lambda value: change(value) if isinstance(value, str) else value) for name in texts}
     )
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{place}"

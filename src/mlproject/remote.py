@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 from mlproject.errors import UserError
+from mlproject.plain_text import without_password
 
 _SECONDS_FOR_AN_ANSWER = 10
 # MLflow's words for a request without an answer, and what a proxy in front of a stopped server says
@@ -92,10 +93,3 @@ def _brief(reason: str) -> str:
         if cause in reason:
             return cause
     return reason.rpartition("failed with ")[2][:120]
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{place}"

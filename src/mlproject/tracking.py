@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mlproject import environment, remote
+from mlproject import environment, plain_text, remote
 from mlproject.checkpoint import latest_checkpoint
 from mlproject.config import SECTIONS, Configuration, as_nested, as_yaml
 from mlproject.data.manifest import DataSet
@@ -77,7 +77,7 @@ class Store:
     def ui_command(self) -> str:
         """The command that opens this store in the MLflow UI."""
         if self.uri.startswith("http"):
-            return f"open {remote.without_password(self.uri)}"
+            return f"open {plain_text.without_password(self.uri)}"
         return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {self.uri}"
 
     def tags_of(self, run_id: str) -> dict[str, str]:

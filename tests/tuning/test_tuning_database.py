@@ -8,7 +8,7 @@ import pytest
 
 from mlproject.config import PROJECT_ROOT, load_config
 from mlproject.errors import UserError
-from mlproject.remote import without_password
+from mlproject.plain_text import without_password
 from mlproject.tuning.database import Locks, engine_arguments, parsed
 
 

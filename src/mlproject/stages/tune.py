@@ -13,8 +13,8 @@ from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.pipeline import stage_key, work_folder
+from mlproject.plain_text import without_password
 from mlproject.processes import is_alive, run_each
-from mlproject.remote import without_password
 from mlproject.stages.common import say
 from mlproject.stages.data import data_key, resolve_data
 from mlproject.stages.study import duration

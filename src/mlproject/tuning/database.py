@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy
 
 from mlproject.errors import UserError
-from mlproject.remote import without_password
+from mlproject.plain_text import without_password
 
 # Optuna's tables on PostgreSQL lie in a schema of their own: MLflow's may share the database, and both call one
 # of theirs alembic_version

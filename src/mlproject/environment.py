@@ -1,9 +1,11 @@
-"""The environment that libraries read at import: no telemetry, no update checks, no noise; and git's state."""
+"""The environment that libraries read (no telemetry, no update checks, no noise), changed for a while; git's state."""
 
+import contextlib
 import logging
 import os
 import subprocess
 import warnings
+from collections.abc import Iterator, Mapping
 
 from mlproject.config import PROJECT_ROOT
 
@@ -26,6 +28,21 @@ def quiet() -> None:
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
+
+
+@contextlib.contextmanager
+def changed(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables take these values for a while, also for processes that begin in it."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def git_tags() -> dict[str, str]:

@@ -1,18 +1,19 @@
 """Work in processes of their own, a few at a time: one that fails takes no other along; and names of processes."""
 
-import contextlib
 import multiprocessing
 import os
 import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import psutil
+
+from mlproject import environment
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SECONDS_TO_END = 20.0
@@ -43,7 +44,8 @@ def run_each(
             while waiting and len(running) < workers:
                 index = waiting.popleft()
                 process: BaseProcess = context.Process(target=_guarded, args=(target, jobs[index]))
-                with _threads(threads):
+                # how many threads its libraries may take is read when a process starts
+                with environment.changed(dict.fromkeys(_THREAD_VARIABLES, str(threads))):
                     process.start()
                 running[process.sentinel] = (index, process)
             for sentinel in connection.wait(list(running)):
@@ -59,21 +61,6 @@ def run_each(
             if left.is_alive():
                 left.kill()
                 left.join()
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """The environment that a process starts with says how many threads its libraries may take."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(count)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _guarded(target: Callable[..., None], job: tuple[Any, ...]) -> None:

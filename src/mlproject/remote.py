@@ -1,9 +1,8 @@
 """A tracking store that does not answer, refuses or is of another time: how long to wait, and how that is told."""
 
 import contextlib
-import os
-from collections.abc import Iterator
 
+from mlproject import environment
 from mlproject.errors import UserError
 from mlproject.plain_text import without_password
 
@@ -24,23 +23,14 @@ class ServerAwayError(UserError):
     """The tracking server gave no answer, after MLflow has tried for minutes."""
 
 
-@contextlib.contextmanager
-def at_once(retries: int = 0) -> Iterator[None]:
+def at_once(retries: int = 0) -> contextlib.AbstractContextManager[None]:
     """MLflow's requests fail after so many further attempts, a second or two apart, where they would take minutes."""
-    changed = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_SECONDS_FOR_AN_ANSWER),
-    }
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return environment.changed(
+        {
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_SECONDS_FOR_AN_ANSWER),
+        }
+    )
 
 
 def gives_no_answer(uri: str, error: Exception) -> bool:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import mlflow
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from mlproject.config import PROJECT_ROOT
 from mlproject.tuning import search
+from mlproject.tuning.database import SCHEMA
 
 CONFIG = """
 run: {workers: 1, device: cpu}
@@ -86,6 +88,11 @@ class Desk:
 
     def _has_a_study(self) -> bool:
         """Looked up without Optuna, which would make tables beside the process that is making them."""
+        if self.storage:
+            engine = sqlalchemy.create_engine(self.storage, poolclass=sqlalchemy.NullPool)
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), engine.connect() as connection:
+                return connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {SCHEMA}.studies")).scalar_one() > 0
+            return False
         try:
             with contextlib.closing(sqlite3.connect(f"file:{self.folder}/optuna.db?mode=ro", uri=True)) as database:
                 return database.execute("SELECT count(*) FROM studies").fetchone()[0] > 0
@@ -93,7 +100,7 @@ class Desk:
             return False
 
     def trials(self) -> list[FrozenTrial]:
-        if not self.storage and not self._has_a_study():
+        if not self._has_a_study():
             return []
         storage = search.connect(self.storage or f"sqlite:///{self.folder}/optuna.db", 5, create=False)
         try:

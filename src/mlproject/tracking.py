@@ -214,8 +214,13 @@ def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
     """Say what the experiment is: without its kind the UI opens on pages for language models."""
     known = client.get_experiment(experiment_id).tags
     for key, value in _EXPERIMENT_TAGS.items():
-        if key not in known:
+        if key in known:
+            continue
+        try:
             client.set_experiment_tag(experiment_id, key, value)
+        except MlflowException:  # another of a server's clients set it in between, which PostgreSQL refuses a second time
+            if key not in client.get_experiment(experiment_id).tags:
+                raise
 
 
 def _absolute(uri: str) -> str:

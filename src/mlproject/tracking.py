@@ -218,7 +218,7 @@ def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
             continue
         try:
             client.set_experiment_tag(experiment_id, key, value)
-        except MlflowException:  # another of a server's clients set it in between, which PostgreSQL refuses a second time
+        except MlflowException:  # set in between by another of a server's clients, which PostgreSQL refuses
             if key not in client.get_experiment(experiment_id).tags:
                 raise
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenerator, halvings, label_planes
-from mlproject.gan.winograd import DoublingConv2d, HalvingConv2d
+from mlproject.gan.patches import DoublingConv2d, HalvingConv2d
 
 
 class DcganGenerator(ConditionalGenerator):

@@ -17,6 +17,8 @@ class ModulatedStage(nn.Module):
     The norm is over channels alone: no statistic is shared between images or pixels, and one fused kernel computes it.
     The noise comes after the convolution with a strength per channel (Karras et al. 2019): the layer above turns it
     into speckle, which a latent vector is too small to hold.
+
+    `maps` is overwritten, where it can be: the time of a stage goes into moving numbers.
     """
 
     def __init__(self, channels: int, style_dim: int, normalise: bool, noise: bool) -> None:
@@ -28,12 +30,12 @@ class ModulatedStage(nn.Module):
 
     def forward(self, maps: Tensor, noise: Tensor, style: Tensor) -> Tensor:
         if self.noise_strength is not None:
-            maps = torch.addcmul(maps, noise.to(maps.dtype), self.noise_strength.to(maps.dtype)[None, :, None, None])
+            maps.addcmul_(noise.to(maps.dtype), self.noise_strength.to(maps.dtype)[None, :, None, None])
         if self.normalise:
             # channels last in memory, so that the norm runs over contiguous numbers
             maps = F.layer_norm(maps.permute(0, 2, 3, 1), (maps.shape[1],)).permute(0, 3, 1, 2)
         scale, shift = self.style(style).to(maps.dtype)[:, :, None, None].chunk(2, dim=1)
-        return F.leaky_relu(torch.addcmul(shift, maps, 1 + scale), LEAK)
+        return F.leaky_relu_(torch.addcmul(shift, maps, 1 + scale), LEAK)
 
 
 class CompactGenerator(ConditionalGenerator):

@@ -154,10 +154,16 @@ def load_generator(path: str | Path, expected_digest: str | None = None) -> Gene
     try:
         info = json.loads((path / INFO_NAME).read_text(encoding="utf-8"))
         class_names = tuple(str(name) for name in info["class_names"])
+        config, size, n_classes = GanConfig(**info["config"]), int(info["size"]), len(class_names)
+        weights = load_file(path / WEIGHTS_NAME)
         with torch.random.fork_rng(devices=[]):
-            network, _ = build_networks(GanConfig(**info["config"]), size=int(info["size"]), n_classes=len(class_names))
-        network.load_state_dict(load_file(path / WEIGHTS_NAME))
-    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+            # first as shapes without memory: a description larger than its weights is refused before it takes any
+            with torch.device("meta"):
+                outline, _ = build_networks(config, size=size, n_classes=n_classes)
+            outline.load_state_dict(weights, assign=True)
+            network, _ = build_networks(config, size=size, n_classes=n_classes)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, SafetensorError) as error:
         raise UserError(f"generator {path}: {INFO_NAME} or {WEIGHTS_NAME} cannot be read ({error!r})") from None
     except RuntimeError:
         raise UserError(

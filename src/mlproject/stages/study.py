@@ -52,7 +52,8 @@ def run_study(run: Run, config: Configuration, out: str = "") -> Analysis:
     expected = announce(design, config, workers, done)
     started = time.monotonic()
     with work_folder(config.run.outputs, "study", key) as work:
-        sweep_unfinished(folder)
+        for written in (folder, *(folder / name for name in study_files.PICTURE_FOLDERS)):
+            sweep_unfinished(written)
         data = _prepare(run, config, design)
         first = data[design.seeds[0]]
         run.set_tags({"data_kind": first.data_kind})

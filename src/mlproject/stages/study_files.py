@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject import __version__, environment, registry, runtime
-from mlproject.classifier.explain import write_cases
+from mlproject.classifier.explain import CASES_FOLDER, write_cases
 from mlproject.classifier.feature_space import feature_space
 from mlproject.classifier.inference import load_classifier
 from mlproject.config import Configuration, as_nested
@@ -30,6 +30,8 @@ from mlproject.study.design import Design, cell_config
 from mlproject.tracking import Run
 
 SCHEMA_VERSION = 1
+# those of a study's folder that `write_pictures` fills
+PICTURE_FOLDERS = (CASES_FOLDER.parent, CASES_FOLDER)
 _COLUMNS, _LINES = 8, 4
 _IMAGES_OF_FEATURES = 150
 # pixels of these may be shown; others are licensed or a person's own

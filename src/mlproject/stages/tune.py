@@ -12,6 +12,7 @@ from mlproject import runtime
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
+from mlproject.files import sweep_unfinished
 from mlproject.pipeline import stage_key, work_folder
 from mlproject.plain_text import without_password
 from mlproject.processes import is_alive, run_each
@@ -19,7 +20,7 @@ from mlproject.stages.common import say
 from mlproject.stages.data import data_key, resolve_data
 from mlproject.stages.study import duration
 from mlproject.stages.tune_confirm import Confirmation
-from mlproject.stages.tune_result import listed, log_result, tell_result, write_result
+from mlproject.stages.tune_result import FIGURES, listed, log_result, tell_result, write_result
 from mlproject.stages.tune_runs import end_lost_searches, end_with_nested, run_lock
 from mlproject.stages.tune_trial import Place, gpu_count, work, worker_process
 from mlproject.tracking import Run
@@ -81,6 +82,9 @@ def _tune(run: Run, config: Configuration, asked: Question, locks: Locks) -> Fou
     run.begin_stage(key, {"tune.search": name, "tune.storage": without_password(place.url)})
     run.log_dataset(dataset, context="tuning")
     with work_folder(config.run.outputs, "tune", stage_key("tune", name=name)):
+        # no other process of this machine is at work on this search, and its folder is this machine's own
+        for written in (folder, folder / FIGURES):
+            sweep_unfinished(written)
         study = _open(config, place, space, mark, untuned, locks)
         _announce(run, config, space, study, untuned, workers)
         _search(run, config, dataset, place, study, workers, locks)

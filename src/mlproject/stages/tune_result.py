@@ -23,6 +23,7 @@ from mlproject.tuning.report import Found, counts_text, pairs_text, trial_column
 from mlproject.tuning.space import Parameter
 
 ALIAS = "tuned"
+FIGURES = "figures"  # in the folder of a search
 # sections of a trial's configuration that the stages read
 _SECTIONS = ("data", "gan", "synthesis", "classifier", "evaluation", "fidelity")
 
@@ -56,7 +57,7 @@ def write_result(
         atomic_write_text(folder / "best.yaml", as_yaml(best, _SECTIONS))
     pictures, missing = search_pictures(study, space)
     for name, png in pictures.items():
-        atomic_write_bytes(folder / "figures" / f"{name}.png", png)
+        atomic_write_bytes(folder / FIGURES / f"{name}.png", png)
     for name, reason in missing.items():
         say(f"tune: no picture {name}: {reason}")
 
@@ -73,7 +74,7 @@ def log_result(
     for name in ("trials.csv", "confirmation.json", "best.yaml"):
         if (folder / name).is_file():
             run.log_artifact(folder / name, "tuning")
-    for picture in sorted((folder / "figures").glob("*.png")):
+    for picture in sorted((folder / FIGURES).glob("*.png")):
         run.log_figure_png(picture.stem, picture.read_bytes())
     run.log_table("trials", trial_columns(trials, [parameter.name for parameter in space]))
     run.set_tags({"tune.answer": found.answer, "mlflow.note.content": f"{counts_text(trials)}. {found.answer}"})

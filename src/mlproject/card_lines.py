@@ -1,6 +1,7 @@
 """What a model's card says, line by line: plain sentences from what is known of a version."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,9 @@ _LIMITS = {
     CLINICAL: "One public collection of frames: other scanners, operators and populations may differ.",
     "user_images": "Imported images: who was imaged, how and why is not recorded here.",
 }
-_MARKS = str.maketrans({"<": "&lt;", "[": "&#91;", "`": "&#96;"})
+_MARKS = str.maketrans({"<": "&lt;", "[": "&#91;", "`": "&#96;", "|": "&#124;", "@": "&#64;"})
+# GitHub and the UI make links of these without any mark
+_BARE_LINK = re.compile(r"://|www\.", re.IGNORECASE)
 _BOUNDS = (".ci_low", ".ci_high")
 
 
@@ -51,8 +54,9 @@ def _times(count: float) -> str:
 
 
 def plain(text: object) -> str:
-    """Text from a file on one line, and without the marks that open HTML, a link or a picture, or end a code span."""
-    return escaped(" ".join(str(text).split())).translate(_MARKS)
+    """Text from a file on one line, without what opens HTML, a link or a picture, or ends a code span or a cell."""
+    marked = escaped(" ".join(str(text).split())).translate(_MARKS)
+    return _BARE_LINK.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), marked)
 
 
 def summary_lines(model: ModelReference, facts: Facts) -> list[str]:

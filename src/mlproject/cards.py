@@ -135,13 +135,13 @@ def card_text(model: ModelReference, facts: Facts, gates: Sequence[str]) -> str:
 def _render(template: str, model: ModelReference, facts: Facts, gates: Sequence[str], **more: object) -> str:
     environment = Environment(
         loader=PackageLoader("mlproject"),
-        autoescape=False,  # Markdown; texts from files go through `plain` or `cell`
+        autoescape=False,  # Markdown; texts from files go through `plain`
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = lambda text: plain(text).replace("|", "\\|")
+    environment.filters["plain"] = plain
     verdicts = judge_items(facts)
     results = {name: value for name, value in facts.metrics.items() if _RESULTS.fullmatch(name)}
     shortcuts = {name: value for name, value in facts.metrics.items() if name.startswith("shortcut.")}

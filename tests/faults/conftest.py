@@ -9,6 +9,7 @@ import pytest
 
 # the helper modules of these tests and those above, here and in the processes that they start
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 sys.path.insert(0, str(Path(__file__).parent))
 import table
 from workshops import Workshop, new_workshop

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import openpyxl
 import pydantic
+import pytest
 import torch
 from safetensors.torch import save
 
@@ -172,6 +173,14 @@ def assert_told(error: UserError, start: str = "") -> None:
     assert text.startswith(start)
     assert 10 < len(text) < 8000
     assert not any(ord(character) < 32 and character != "\n" for character in text), ascii(text)
+
+
+def refused(call: Callable[..., object], *given: object, **named: object) -> str:
+    """The refusal of a call."""
+    with pytest.raises(UserError) as told:
+        call(*given, **named)
+    assert_told(told.value)
+    return str(told.value)
 
 
 def seeds(reader: str) -> list[bytes]:

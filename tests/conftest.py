@@ -1,8 +1,13 @@
 """What every test shares: a quiet environment, few threads, and no state outside its temporary folder."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlproject.tracking import Store
 
 # modules that tests share lie beside this file
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,3 +29,25 @@ def no_inherited_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test never adopts the run or the store of whoever started pytest."""
     for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables: making them takes seconds, copying them none."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("template")
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> "Store":
+    """An empty store in `tmp_path`, which becomes the current folder, opened for the experiment "desk"."""
+    from mlproject.tracking import open_store
+
+    monkeypatch.chdir(tmp_path)
+    # set before open_store sets it, so that it is taken back after the test
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return open_store("desk")

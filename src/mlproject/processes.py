@@ -1,12 +1,14 @@
-"""Work in processes of their own, a few at a time: one that fails takes no other along; and names of processes."""
+"""Work in processes of their own, a few at a time: one that fails takes no other along; their names; SIGTERM."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -96,3 +98,20 @@ def is_alive(process: str) -> bool:
         return same and found.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def terminated_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that buffers are flushed and a run gets its true status."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,8 +1,8 @@
 """A real store and two model folders: a generator of a few bytes, and a classifier that answers."""
 
 import dataclasses
-import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -20,14 +20,6 @@ from mlproject.files import atomic_write_bytes, atomic_write_json
 
 DATA_DIGEST = "d" * 64
 TAGS = {"data_digest": DATA_DIGEST, "data_kind": "phantom_not_clinical", "seed": "0"}
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory) -> Path:
-    """A store with its tables: making them takes seconds, copying them none."""
-    folder = tmp_path_factory.mktemp("template")
-    tracking.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +59,13 @@ def released_json(tmp_path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch, empty_database, released_json) -> tracking.Store:
-    monkeypatch.chdir(tmp_path)
-    # set before open_store sets it, so that it is taken back after the test
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+def store(store, tmp_path, monkeypatch, released_json) -> Iterator[tracking.Store]:
+    """The store of every test, with a folder of releases beside it."""
     monkeypatch.setenv("NT_PROJECT_ROOT", str(tmp_path))
     released_json.parent.mkdir()
     released_json.write_text("{}")
     # a pyfunc puts its own code on the path; the package of this checkout stays the imported one
     monkeypatch.setattr(sys, "path", list(sys.path))
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    store = tracking.open_store("desk")
     mlflow.set_tracking_uri(store.uri)
     yield store
     mlflow.set_tracking_uri(None)

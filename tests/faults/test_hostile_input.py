@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hostile import refused
 
-from mlproject.config import load_config, read_yaml
+from mlproject.config import PROJECT_ROOT, load_config, read_yaml
 from mlproject.data.checks import Problems, check_paths, manifest_text, read_manifest
 from mlproject.data.dicom import read_dicom
 from mlproject.data.fetus_framework import find_frames, read_boxes
@@ -186,7 +186,7 @@ def test_a_configuration_that_attacks_its_reader(fault, tmp_path, monkeypatch, k
 
 
 def test_the_plain_loader_reads_what_yaml_s_own_does(fault):
-    for path in Path(load_config.__code__.co_filename).parents[2].glob("configs/*.yaml"):
+    for path in (PROJECT_ROOT / "configs").glob("*.yaml"):
         assert read_yaml(path) == yaml.safe_load(path.read_text())
     fault("the project's own configurations, through the same reader", "read as YAML's own loader reads them")
 

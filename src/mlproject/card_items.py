@@ -15,7 +15,8 @@ The names here are short paraphrases: read the guidelines for what an item asks.
 
 from dataclasses import dataclass
 
-from mlproject.card_rules import RULES, YES, Facts
+from mlproject.card_facts import Facts
+from mlproject.card_rules import RULES
 
 CLAIM, TRIPOD = "CLAIM 2024", "TRIPOD+AI"
 
@@ -149,10 +150,6 @@ class Verdict:
     item: str  # number and name
     answer: str  # one of YES, PART, NO and NOT_APPLICABLE
     told: str
-
-    @property
-    def met(self) -> bool:
-        return self.answer == YES
 
 
 def judge_items(facts: Facts) -> list[Verdict]:

@@ -5,29 +5,30 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlproject.card_facts import NO, NOT_APPLICABLE, PART, YES, Facts
 from mlproject.card_items import Verdict
-from mlproject.card_rules import CLINICAL, NO, NOT_APPLICABLE, PART, PHANTOM, YES, Facts
+from mlproject.data import kinds
+from mlproject.data.checks import CLASS_NAMES
 from mlproject.evaluation.tables import metric_title
 from mlproject.plain_text import escaped
 from mlproject.registry import ModelReference
 
 _DATA_WORDS = {
-    PHANTOM: "phantom, not clinical data",
-    CLINICAL: "clinical frames, labels by proxy",
-    "user_images": "imported images",
+    kinds.PHANTOM: "phantom, not clinical data",
+    kinds.CLINICAL: "clinical frames, labels by proxy",
+    kinds.USER: "imported images",
 }
 _SOURCES = {
-    PHANTOM: "drawn by the code, see data/README.md.",
-    CLINICAL: "Dataset for Fetus Framework, doi 10.17632/n2rbrb9t4f.1, see data/README.md.",
+    kinds.PHANTOM: "drawn by the code, see data/README.md.",
+    kinds.CLINICAL: "Dataset for Fetus Framework, doi 10.17632/n2rbrb9t4f.1, see data/README.md.",
 }
-_PROXY = "Label: proxy, not a clinical outcome."
 _LIMITS = {
-    PHANTOM: (
+    kinds.PHANTOM: (
         "Phantom, not clinical: it has never seen an image of a person. Only relative statements hold (real against "
         "synthetic against hybrid, at equal subjects)."
     ),
-    CLINICAL: "One public collection of frames: other scanners, operators and populations may differ.",
-    "user_images": "Imported images: who was imaged, how and why is not recorded here.",
+    kinds.CLINICAL: "One public collection of frames: other scanners, operators and populations may differ.",
+    kinds.USER: "Imported images: who was imaged, how and why is not recorded here.",
 }
 _MARKS = str.maketrans({"<": "&lt;", "[": "&#91;", "`": "&#96;", "|": "&#124;", "@": "&#64;"})
 # GitHub and the UI make links of these without any mark
@@ -240,7 +241,7 @@ def _split_lines(facts: Facts) -> list[str]:
         uses["train"] = "to train its generator on"
     lines = []
     for split, found in facts.counts.items():
-        classes = ", ".join(f"{found[name]} {name}" for name in ("normal", "anomalous") if name in found)
+        classes = ", ".join(f"{found[name]} {name}" for name in CLASS_NAMES if name in found)
         told = f"{found.get('subjects', '?')} subjects, {found.get('images', '?')} images ({classes})"
         lines.append(f"Split {plain(split)} of the data set, {uses.get(split, '')}: {plain(told)}.")
     return lines
@@ -261,8 +262,7 @@ def audit_lines(facts: Facts) -> list[str]:
 def limit_lines(facts: Facts) -> list[str]:
     """What its figures do not say."""
     kind = str(facts.meta.get("data_kind"))
-    proxy = _PROXY if facts.phantom or facts.clinical else "Label: as it came with the images; its rule is not known."
-    lines = [_LIMITS.get(kind, f"Data of kind {plain(kind)}."), proxy]
+    lines = [_LIMITS.get(kind, f"Data of kind {plain(kind)}."), kinds.label_limit(kind)]
     if facts.generator:
         lines.append("An audit that finds no copies is no proof that there are none.")
         if facts.tags.get("audit") != "pass":

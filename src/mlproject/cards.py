@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlproject.card_facts import Facts
 from mlproject.card_items import judge_items
 from mlproject.card_lines import (
     answer_counts,
@@ -21,7 +22,6 @@ from mlproject.card_lines import (
     summary_lines,
     title_of,
 )
-from mlproject.card_rules import Facts
 from mlproject.files import atomic_write_text
 from mlproject.registry import CLASSIFIER, GENERATOR, ModelReference
 from mlproject.released import released_file

@@ -8,8 +8,9 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from mlproject import promotion, registry
+from mlproject.card_facts import NO, NOT_APPLICABLE, PART, YES, Facts
 from mlproject.card_items import CLAIM, CLAIM_ITEMS, TRIPOD, TRIPOD_ITEMS, judge_items
-from mlproject.card_rules import NO, NOT_APPLICABLE, PART, RULES, YES, Facts
+from mlproject.card_rules import RULES
 from mlproject.cards import card_facts, card_text, describe
 from mlproject.config import load_config
 from mlproject.registry import CLASSIFIER, GENERATOR

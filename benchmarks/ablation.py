@@ -108,6 +108,11 @@ def judge_of(config: Configuration, out: Path, reference: DataSet) -> Classifier
     return load_classifier(folder)
 
 
+def rows_of(images: np.ndarray) -> np.ndarray:
+    """Pixels as features, float64 [n, height * width]."""
+    return images.reshape(len(images), -1).astype(np.float64)
+
+
 class Bench:
     """The reference images, the judge and the features, ready for any generator."""
 
@@ -118,7 +123,7 @@ class Bench:
         reference = data_of(config, out, fidelity.reference_seed, **counts)
         self.judge = judge_of(config, out, reference)
         held = load_crops(reference, "test")
-        self.strangers = held
+        self.strangers, self.stranger_rows = held.subjects, rows_of(held.images)
         # one frame of each subject: independent images
         self.held: Crops = held.select(np.sort(np.unique(held.subjects, return_index=True)[1]))
         self.features = feature_space("lite0", config.classifier, torch.device("cpu"))
@@ -131,11 +136,9 @@ class Bench:
 
     def attack(self, train: Crops, synthetic: np.ndarray) -> float:
         """With mirror images released as well, as `eval_gan` sees it."""
-        released = np.concatenate([synthetic, synthetic[:, :, ::-1]])
-        rows = [images.reshape(len(images), -1).astype(np.float64) for images in (train.images, self.strangers.images)]
-        members, others = (train.subjects, self.strangers.subjects)
-        flat = released.reshape(len(released), -1).astype(np.float64)
-        return membership_attack(rows[0], members, rows[1], others, flat, draws=100, level=0.95, seed=0).value
+        members, others = (rows_of(train.images), train.subjects), (self.stranger_rows, self.strangers)
+        released = rows_of(np.concatenate([synthetic, synthetic[:, :, ::-1]]))
+        return membership_attack(*members, *others, released, draws=100, level=0.95, seed=0).value
 
     def measure(self, generator: Generator, train: Crops) -> dict[str, float]:
         labels = np.repeat([0, 1], PER_CLASS)

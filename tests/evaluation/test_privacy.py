@@ -9,7 +9,7 @@ from mlproject.errors import UserError
 from mlproject.evaluation.distribution import MINIMUM_N
 from mlproject.evaluation.intervals import Interval
 from mlproject.evaluation.membership import attack_control, membership_attack, nearest
-from mlproject.evaluation.privacy import authenticity, find_copies, plant_copies, privacy_audit
+from mlproject.evaluation.privacy import authenticity, find_copies, plant_copies, privacy_audit, real_distances
 
 OPTIONS = {"draws": 300, "level": 0.95, "seed": 0}
 FRAMES = 2
@@ -29,6 +29,7 @@ TRAIN, TRAIN_SUBJECTS = images(250, 1)
 HOLD_OUT, HOLD_OUT_SUBJECTS = images(200, 2)
 INDEPENDENT, _ = images(200, 3)
 REAL = (TRAIN, TRAIN_SUBJECTS, HOLD_OUT, HOLD_OUT_SUBJECTS)
+CONTROL = real_distances(TRAIN, HOLD_OUT, HOLD_OUT_SUBJECTS)
 
 
 def test_nearest_by_hand():
@@ -70,14 +71,16 @@ def test_independent_samples_hold_no_copies(seed):
         train, _ = images(100, seed, dimensions)
         hold_out, subjects = images(60, seed + 100, dimensions)
         sample, _ = images(100, seed + 200, dimensions)
-        assert len(find_copies(train, hold_out, subjects, sample).copies) == 0, dimensions
+        assert len(find_copies(train, hold_out, real_distances(train, hold_out, subjects), sample).copies) == 0, (
+            dimensions
+        )
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
 def test_one_percent_of_copies_is_found(noise):
     planted, where = plant_copies(INDEPENDENT, TRAIN, 0.01, seed=5, noise=noise)
     assert len(where) == 4
-    found = find_copies(TRAIN, HOLD_OUT, HOLD_OUT_SUBJECTS, planted)
+    found = find_copies(TRAIN, HOLD_OUT, CONTROL, planted)
     assert sorted(found.copies.tolist()) == where.tolist()
     assert {pair[0] for pair in found.closest_pairs(4)} == set(where.tolist())
     audit = privacy_audit(*REAL, planted, **OPTIONS)
@@ -88,7 +91,7 @@ def test_one_percent_of_copies_is_found(noise):
 def test_closest_pairs_name_the_training_image():
     released = INDEPENDENT.copy()
     released[7] = TRAIN[123]
-    assert find_copies(TRAIN, HOLD_OUT, HOLD_OUT_SUBJECTS, released).closest_pairs(1) == [(7, 123)]
+    assert find_copies(TRAIN, HOLD_OUT, CONTROL, released).closest_pairs(1) == [(7, 123)]
 
 
 def test_the_training_set_offered_as_synthetic_fails_every_way():
@@ -112,8 +115,8 @@ def test_leaking_without_copies_is_seen_by_the_attack():
 def test_plain_images_near_the_mean_are_no_leak():
     # smooth images are near to every real image; without a hold-out set they would look like copies
     smooth = 0.3 * INDEPENDENT
-    found = find_copies(TRAIN, HOLD_OUT, HOLD_OUT_SUBJECTS, smooth)
-    assert found.to_train.mean() < 0.8 * found.hold_out_to_train.mean()
+    found = find_copies(TRAIN, HOLD_OUT, CONTROL, smooth)
+    assert found.to_train.mean() < 0.8 * CONTROL.to_train.mean()
     assert len(found.copies) == 0
     assert privacy_audit(*REAL, smooth, **OPTIONS)["numbers"]["attack_auc"]["low"] < 0.5
 
@@ -162,7 +165,8 @@ def test_a_training_image_in_the_hold_out_set_is_noticed():
 def test_authenticity_by_hand():
     # training images 0 and 10, each 10 from the other. 3 is nearer to 0 than that: not authentic. -11 is farther.
     train, subjects = np.array([[0.0], [10.0]]), np.array(["a", "b"])
-    assert authenticity(train, subjects, np.array([[3.0], [-11.0]]), 0.95).value == 0.5
+    to_others, _ = nearest(train, train, subjects, subjects)
+    assert authenticity(*nearest(np.array([[3.0], [-11.0]]), train), to_others, 0.95).value == 0.5
 
 
 def test_planting_leaves_the_original_alone_and_takes_at_least_one():

@@ -37,8 +37,6 @@ class Copies:
     to_train: np.ndarray  # distance of each synthetic image to its nearest training image, [m]
     train_index: np.ndarray  # which one that is, [m]
     ratio: np.ndarray  # that distance over the distance to the nearest hold-out image, [m]
-    hold_out_to_train: np.ndarray  # the same distance of hold-out images, [h]
-    hold_out_ratio: np.ndarray  # over the distance to the nearest hold-out image of another subject, [h]
     threshold: float  # a synthetic image of a lower ratio is a copy
     copies: np.ndarray  # indices of synthetic images that are copies, nearest first
 
@@ -48,9 +46,23 @@ class Copies:
         return [(int(index), int(self.train_index[index])) for index in order]
 
 
-def find_copies(
-    train: np.ndarray, hold_out: np.ndarray, hold_out_subjects: np.ndarray, synthetic: np.ndarray
-) -> Copies:
+@dataclass(frozen=True)
+class RealDistances:
+    """Distances among real images, the control of every look at synthetic ones."""
+
+    to_train: np.ndarray  # distance of each hold-out image to its nearest training image, [h]
+    train_index: np.ndarray  # which one that is, [h]
+    ratio: np.ndarray  # that distance over the distance to the nearest hold-out image of another subject, [h]
+
+
+def real_distances(train: np.ndarray, hold_out: np.ndarray, hold_out_subjects: np.ndarray) -> RealDistances:
+    """Measure them: once for however many sets of synthetic images."""
+    to_train, train_index = nearest(hold_out, train)
+    others, _ = nearest(hold_out, hold_out, hold_out_subjects, hold_out_subjects)
+    return RealDistances(to_train, train_index, distance_ratio(to_train, others))
+
+
+def find_copies(train: np.ndarray, hold_out: np.ndarray, real: RealDistances, synthetic: np.ndarray) -> Copies:
     """Synthetic images nearer to a training image than independence explains.
 
     A synthetic image that knows nothing of the training set is about as near to it as to the hold-out set, however
@@ -58,17 +70,19 @@ def find_copies(
     against hold-out images of other subjects, shows its spread. The threshold is the lower of `COPY_RATIO` and the
     control's lowest ratio to the power `CONTROL_MARGIN`: 2.5 times as far from 1, on a logarithmic scale, as any of the
     control. In many dimensions ratios stay near 1 and the first decides; in few the second does.
+
+    Args:
+        train: [n, d].
+        hold_out: [h, d].
+        real: `real_distances` of these two.
+        synthetic: [m, d].
     """
     to_train, train_index = nearest(synthetic, train)
     ratio = distance_ratio(to_train, nearest(synthetic, hold_out)[0])
-    hold_out_to_train, _ = nearest(hold_out, train)
-    others, _ = nearest(hold_out, hold_out, hold_out_subjects, hold_out_subjects)
-    hold_out_ratio = distance_ratio(hold_out_to_train, others)
-    threshold = float(min(COPY_RATIO, hold_out_ratio.min() ** CONTROL_MARGIN))
+    threshold = float(min(COPY_RATIO, real.ratio.min() ** CONTROL_MARGIN))
     # distance 0 is a copy whatever the control says
     found = np.flatnonzero((ratio < threshold) | (ratio == 0))
-    copies = found[np.argsort(ratio[found], kind="stable")]
-    return Copies(to_train, train_index, ratio, hold_out_to_train, hold_out_ratio, threshold, copies)
+    return Copies(to_train, train_index, ratio, threshold, found[np.argsort(ratio[found], kind="stable")])
 
 
 def _nearer_look(looks: list[Copies]) -> Copies:
@@ -89,16 +103,20 @@ def _nearer_look(looks: list[Copies]) -> Copies:
     )
 
 
-def authenticity(train: np.ndarray, train_subjects: np.ndarray, samples: np.ndarray, level: float) -> Interval:
-    """Share of samples that are farther from their nearest training image than that is from other subjects' images.
+def authenticity(distance: np.ndarray, train_index: np.ndarray, train_to_others: np.ndarray, level: float) -> Interval:
+    """Share of images that are farther from their nearest training image than that is from other subjects' images.
 
     Alaa et al. 2022 (ICML), with neighbours of other subjects only. About one half for an independent sample, 0 for
     copies; smooth images are near to everything and lower it without any copying, so it is reported beside the same
     figure of the hold-out images and decides nothing.
+
+    Args:
+        distance: of each image to its nearest training image, [m].
+        train_index: which one that is, [m].
+        train_to_others: distance of each training image to the nearest one of another subject, [n].
+        level: confidence level.
     """
-    distance, index = nearest(samples, train)
-    own, _ = nearest(train, train, train_subjects, train_subjects)
-    return wilson_interval(int((distance > own[index]).sum()), len(samples), level)
+    return wilson_interval(int((distance > train_to_others[train_index]).sum()), len(distance), level)
 
 
 def plant_copies(
@@ -187,9 +205,11 @@ def privacy_audit(
     looks = [synthetic]
     if mirrored is not None:
         looks.append(np.asarray(mirrored, dtype=np.float64).reshape(len(mirrored), -1))
-    found = _nearer_look([find_copies(train, hold_out, hold_out_subjects, look) for look in looks])
+    real = real_distances(train, hold_out, hold_out_subjects)
+    seen = [find_copies(train, hold_out, real, look) for look in looks]
+    found = _nearer_look(seen)
     planted, where = plant_copies(synthetic, train, PLANTED_SHARE, seed, PLANTED_NOISE)
-    planted_found = np.isin(where, find_copies(train, hold_out, hold_out_subjects, planted).copies).sum()
+    planted_found = np.isin(where, find_copies(train, hold_out, real, planted).copies).sum()
     one_sided = 2 * level - 1  # both tails of an interval at this level hold 1 - level each
     options: dict[str, Any] = {"draws": draws, "level": one_sided, "seed": seed}
     released = np.concatenate(looks)
@@ -216,8 +236,9 @@ def privacy_audit(
             "training and hold-out, hide copies"
         )
     verdict = "failed" if failed else "undecided" if undecided else "passed"
-    synthetic_authenticity = authenticity(train, train_subjects, synthetic, level)
-    hold_out_authenticity = authenticity(train, train_subjects, hold_out, level)
+    train_to_others, _ = nearest(train, train, train_subjects, train_subjects)
+    synthetic_authenticity = authenticity(seen[0].to_train, seen[0].train_index, train_to_others, level)
+    hold_out_authenticity = authenticity(real.to_train, real.train_index, train_to_others, level)
     return {
         "verdict": verdict,
         "passed": verdict == "passed",
@@ -231,9 +252,9 @@ def privacy_audit(
             "copies": len(found.copies),
             "copy_threshold": found.threshold,
             "distance_synthetic_to_train": _quantiles(found.to_train),
-            "distance_hold_out_to_train": _quantiles(found.hold_out_to_train),
+            "distance_hold_out_to_train": _quantiles(real.to_train),
             "ratio_synthetic": _quantiles(found.ratio),
-            "ratio_hold_out": _quantiles(found.hold_out_ratio),
+            "ratio_hold_out": _quantiles(real.ratio),
             "authenticity": vars(synthetic_authenticity),
             "authenticity_hold_out": vars(hold_out_authenticity),
             "attack_auc": vars(attack),

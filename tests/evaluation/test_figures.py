@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlproject.data.images import image_grid
 from mlproject.errors import UserError
 from mlproject.evaluation import figures
 from mlproject.evaluation.curves import precision_recall_with_band, roc_with_band
-from mlproject.evaluation.grids import image_grid, labelled_grid_figure, real_beside_synthetic_figure
+from mlproject.evaluation.grids import labelled_grid_figure, real_beside_synthetic_figure
 from mlproject.evaluation.intervals import Interval
 
 LABELS = np.array([0, 1] * 30)
@@ -65,21 +66,16 @@ def figure_of(kind: str):
         mix: {"auc": Interval(0.9, 0.85, 0.95), "recall": Interval(0.8, 0.7, 0.9)}
         for mix in ("real", "synthetic", "hybrid", "another")
     }
-    series = {
-        "loss": {"train": (range(50), np.geomspace(1, 0.1, 50))},
-        "AUC": {"validation": ([0, 25, 49], [0.5, 0.8, 0.9])},
-    }
     return {
         "confusion": lambda: figures.confusion_matrix_figure(LABELS, PROBABILITIES, 0.5),
         "roc": lambda: figures.roc_figure(curves, 0.95),
         "pr": lambda: figures.precision_recall_figure(curves, 0.95, 0.5),
         "scores": lambda: figures.score_histogram_figure(LABELS, PROBABILITIES, 0.5),
-        "training": lambda: figures.training_curve_figure(series, "Training", {"best": 25}),
         "comparison": lambda: figures.comparison_figure(results),
     }[kind]()
 
 
-@pytest.mark.parametrize("kind", ["confusion", "roc", "pr", "scores", "training", "comparison"])
+@pytest.mark.parametrize("kind", ["confusion", "roc", "pr", "scores", "comparison"])
 def test_figures_are_drawn_readably(kind):
     figure = figure_of(kind)
     image = opened(figure)

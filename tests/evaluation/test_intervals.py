@@ -16,7 +16,6 @@ from mlproject.evaluation.intervals import (
     auc_score_interval,
     bootstrap_intervals,
     bootstrap_weights,
-    paired_bootstrap,
     weighted_auc,
     weighted_metrics,
     wilson_interval,
@@ -159,40 +158,6 @@ def test_a_class_of_one_subject_falls_back_on_score_intervals():
     found = bootstrap_intervals(labels, np.array([0.9, 0.5, 0.1, 0.7, 0.2, 0.3]), subjects, 0.6, 200, 0.95, 0)
     # positives 0.9 and 0.5 against 0.1, 0.7, 0.2, 0.3: 4 + 3 of 8 pairs
     assert found["auc"] == auc_score_interval(7 / 8, 1, 4, 0.95)
-
-
-def test_paired_difference_by_hand_and_narrower_than_unpaired():
-    labels, first, subjects = example(subject_effect=1.5)
-    second = np.clip(first + 0.02 * (2 * labels - 1), 0, 1)  # everywhere slightly better
-    found = paired_bootstrap(labels, first, second, subjects, 0.5, 500, 0.95, 0)
-    a, b = binary_metrics(labels, first, 0.5), binary_metrics(labels, second, 0.5)
-    single = bootstrap_intervals(labels, first, subjects, 0.5, 500, 0.95, 0)
-    for metric in METRICS:
-        assert found[metric].value == pytest.approx(b[metric] - a[metric]), metric
-        assert found[metric].low <= found[metric].value <= found[metric].high, metric
-    assert found["auc"].low > 0
-    assert found["auc"].high - found["auc"].low < (single["auc"].high - single["auc"].low) / 2
-
-
-def test_paired_difference_turns_its_sign_with_the_order():
-    labels, first, subjects = example(seed=1)
-    _, second, _ = example(seed=2)
-    forth = paired_bootstrap(labels, first, second, subjects, 0.5, 300, 0.95, 0)
-    back = paired_bootstrap(labels, second, first, subjects, 0.5, 300, 0.95, 0)
-    for metric in METRICS:
-        assert forth[metric].low == pytest.approx(-back[metric].high), metric
-
-
-def test_paired_difference_of_identical_and_of_two_perfect_predictions():
-    labels, subjects = np.repeat([0, 1], 20), np.arange(40)
-    perfect, other = labels * 0.8 + 0.1, labels * 0.6 + 0.2
-    same = paired_bootstrap(labels, perfect, perfect, subjects, 0.5, 100, 0.95, 0)
-    assert all(same[metric] == Interval(0.0, 0.0, 0.0) for metric in METRICS)
-    two = paired_bootstrap(labels, perfect, other, subjects, 0.5, 100, 0.95, 0)
-    # by squaring and adding: each AUC of 1 reaches down by 1 - low and not up
-    reach = 1 - auc_score_interval(1.0, 20, 20, 0.95).low
-    assert two["auc"].low == pytest.approx(-reach)
-    assert two["auc"].high == pytest.approx(reach)
 
 
 def test_auc_interval_depends_on_the_order_alone():

@@ -1,6 +1,6 @@
 """Do probabilities mean what they say: reliability, calibration error, and one temperature fitted on validation.
 
-Give one row per subject (`subject_scores`) or one per image; intervals draw subjects either way.
+Give one row per subject (`subject_scores`) or one per image; intervals count subjects either way.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from mlproject.errors import UserError
 from mlproject.evaluation.intervals import (
-    Interval,
-    bootstrap_intervals,
-    bootstrap_weights,
-    percentile_bounds,
     wilson_interval,
 )
 from mlproject.evaluation.metrics import check_predictions
@@ -81,42 +76,9 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
     above 0 by chance alone, so it compares only numbers of rows that are alike.
     """
     labels, probabilities = check_predictions(labels, probabilities)
-    return float(_weighted_ece(labels, probabilities, np.ones((1, len(labels))), bins)[0])
-
-
-def _weighted_ece(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int) -> np.ndarray:
-    """The error of each weighting of the same rows, [draws]; weights [draws, n]."""
-    member = np.eye(bins)[_bin_of(probabilities, bins)]
-    # within a bin, weight x (share - mean probability) is the weighted sum of label - probability
-    gaps = weights @ (member * (labels - probabilities)[:, None])
-    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
-
-
-def calibration_intervals(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    subjects: np.ndarray,
-    draws: int,
-    level: float,
-    seed: int,
-    bins: int = BINS,
-) -> dict[str, Interval]:
-    """`ece` and `brier` with intervals from the bootstrap by subject.
-
-    The Brier score's is that of `bootstrap_intervals`. The calibration error of a sample exceeds the true one by
-    chance, and that of a draw exceeds the sample's by about as much again; so its interval is the basic one,
-    reflected at the value (Davison & Hinkley 1997, section 5.2) and cut at 0, which takes the excess off instead of
-    adding it. It may therefore end below the value itself.
-    """
-    labels, probabilities = check_predictions(labels, probabilities)
-    value = expected_calibration_error(labels, probabilities, bins)
-    drawn = [
-        _weighted_ece(labels, probabilities, weights, bins)
-        for weights in bootstrap_weights(labels, subjects, draws, seed)
-    ]
-    low, high = percentile_bounds(np.concatenate(drawn), level)
-    brier = bootstrap_intervals(labels, probabilities, subjects, 0.5, draws, level, seed)["brier"]
-    return {"ece": Interval(value, max(0.0, 2 * value - high), max(0.0, 2 * value - low)), "brier": brier}
+    # within a bin, rows x (share - mean probability) is the sum of label - probability
+    gaps = np.bincount(_bin_of(probabilities, bins), weights=labels - probabilities)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def logits_of(probabilities: np.ndarray) -> np.ndarray:
@@ -158,14 +120,3 @@ def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     if not temperature > 0:
         raise UserError(f"temperature: {temperature}; expected a number above 0")
     return expit(np.asarray(logits, dtype=np.float64) / temperature)
-
-
-def calibration_line(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
-    """Intercept and slope of the labels' log odds over the predicted ones (Cox 1958, Biometrika 45:562).
-
-    (0, 1) is perfect; a slope below 1 says that the probabilities are too extreme. It is what TRIPOD+AI asks for.
-    """
-    labels, probabilities = check_predictions(labels, probabilities)
-    # C is the inverse penalty: an infinite one fits without a penalty
-    model = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-10).fit(logits_of(probabilities)[:, None], labels)
-    return float(model.intercept_[0]), float(model.coef_[0, 0])

@@ -31,11 +31,6 @@ class DecisionCurve:
     treat_all: np.ndarray  # [k]
     prevalence: float
 
-    @property
-    def treat_none(self) -> np.ndarray:
-        """Zeros, [k]."""
-        return np.zeros_like(self.thresholds)
-
 
 def _check_prevalence(what: str, prevalence: float) -> None:
     if not 0 < prevalence < 1:

@@ -1,4 +1,4 @@
-"""Confidence intervals by subject: a stratified bootstrap, its paired form, and score intervals where it degenerates.
+"""Confidence intervals by subject: a stratified bootstrap, and score intervals where it degenerates.
 
 The images of a subject are not independent, so subjects are drawn, each with all of its images. A draw is a vector
 of weights (how often each image occurs), and every metric is computed from weights for many draws at once.
@@ -224,48 +224,6 @@ def bootstrap_intervals(
             # on skewed draws of few subjects a percentile may miss the value itself
             intervals[metric] = Interval(value, min(low, value), max(high, value))
     return intervals
-
-
-def paired_bootstrap(
-    labels: np.ndarray,
-    probabilities_a: np.ndarray,
-    probabilities_b: np.ndarray,
-    subjects: np.ndarray,
-    threshold: float,
-    draws: int,
-    level: float,
-    seed: int,
-) -> dict[str, Interval]:
-    """Every metric's difference b - a on the same images, with its interval from the same draws for both.
-
-    Where all draws agree although the predictions differ (two perfect classifiers), the bounds come from the two
-    single intervals by squaring and adding (Newcombe 1998, Stat Med 17:873), which ignores the pairing and is wider.
-    Identical predictions differ by exactly 0.
-
-    Raises:
-        UserError: as `bootstrap_intervals`.
-    """
-    labels, probabilities_a = check_predictions(labels, probabilities_a)
-    labels, probabilities_b = check_predictions(labels, probabilities_b)
-    singles = [
-        bootstrap_intervals(labels, probabilities, subjects, threshold, draws, level, seed)
-        for probabilities in (probabilities_a, probabilities_b)
-    ]
-    drawn = [
-        _draw_metrics(labels, probabilities, subjects, threshold, draws, seed)
-        for probabilities in (probabilities_a, probabilities_b)
-    ]
-    identical = np.array_equal(probabilities_a, probabilities_b)
-    differences = {}
-    for metric in METRICS:
-        a, b = singles[0][metric], singles[1][metric]
-        value = b.value - a.value
-        low, high = percentile_bounds(drawn[1][metric] - drawn[0][metric], level)
-        if _is_degenerate(low, high) and not identical:
-            low = value - float(np.hypot(b.value - b.low, a.high - a.value))
-            high = value + float(np.hypot(b.high - b.value, a.value - a.low))
-        differences[metric] = Interval(value, min(low, value), max(high, value))
-    return differences
 
 
 def auc_interval(

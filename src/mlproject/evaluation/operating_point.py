@@ -1,6 +1,6 @@
-"""A threshold chosen on validation and applied once to test.
+"""A threshold chosen on validation, to be applied to test as it is.
 
-A threshold that is chosen on the rows it is scored on promises too much; here the two are separate calls.
+On the rows that chose it a threshold promises too much: what it reaches is measured on others.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from mlproject.errors import UserError
-from mlproject.evaluation.intervals import Interval, bootstrap_intervals, wilson_interval
 from mlproject.evaluation.metrics import check_predictions
 
 
@@ -21,18 +20,6 @@ class OperatingPoint:
     threshold: float
     sensitivity: float
     specificity: float
-
-
-@dataclass(frozen=True)
-class AppliedPoint:
-    """An operating point on rows that did not choose it."""
-
-    point: OperatingPoint
-    true_positives: int
-    false_negatives: int
-    false_positives: int
-    true_negatives: int
-    metrics: dict[str, Interval]  # sensitivity, specificity, precision, accuracy, f1
 
 
 def _candidates(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,49 +71,3 @@ def point_at_specificity(labels: np.ndarray, probabilities: np.ndarray, specific
     best = int(allowed[np.argmax(sensitivities[allowed])])
     name = f"specificity_{100 * specificity:g}"
     return OperatingPoint(name, *(float(row[best]) for row in (thresholds, sensitivities, specificities)))
-
-
-def apply_point(
-    point: OperatingPoint,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    subjects: np.ndarray,
-    draws: int,
-    level: float,
-    seed: int,
-) -> AppliedPoint:
-    """What the threshold reaches on rows that did not choose it, such as test.
-
-    With one row per subject, the shares are proportions of independent trials and get Wilson's intervals; F1, and
-    every metric of subjects with several rows, gets the bootstrap by subject.
-
-    Args:
-        point: chosen on other rows.
-        labels: 0 or 1, [n]; both classes are present.
-        probabilities: of class 1, in [0, 1], [n].
-        subjects: subject of each row, [n].
-        draws: bootstrap draws.
-        level: confidence level.
-        seed: of the draws.
-    """
-    labels, probabilities = check_predictions(labels, probabilities)
-    subjects = np.asarray(subjects)
-    called, positive = probabilities >= point.threshold, labels == 1
-    true_positives, false_negatives = int((positive & called).sum()), int((positive & ~called).sum())
-    false_positives, true_negatives = int((~positive & called).sum()), int((~positive & ~called).sum())
-    drawn = bootstrap_intervals(labels, probabilities, subjects, point.threshold, draws, level, seed)
-    metrics = {
-        "sensitivity": drawn["recall"],
-        "specificity": drawn["specificity"],
-        "precision": drawn["precision"],
-        "accuracy": drawn["accuracy"],
-        "f1": drawn["f1"],
-    }
-    if len(np.unique(subjects)) == len(labels):
-        metrics |= {
-            "sensitivity": wilson_interval(true_positives, true_positives + false_negatives, level),
-            "specificity": wilson_interval(true_negatives, true_negatives + false_positives, level),
-            "precision": wilson_interval(true_positives, true_positives + false_positives, level),
-            "accuracy": wilson_interval(true_positives + true_negatives, len(labels), level),
-        }
-    return AppliedPoint(point, true_positives, false_negatives, false_positives, true_negatives, metrics)

@@ -82,8 +82,6 @@ def shortcut_baselines(
     *,
     draws: int,
     level: float,
-    train_frames: np.ndarray | None = None,
-    held_out_frames: np.ndarray | None = None,
 ) -> dict[str, Interval]:
     """Held-out AUC, with intervals by subject, of logistic regressions on what is no anatomy.
 
@@ -93,12 +91,9 @@ def shortcut_baselines(
         seed: of the inner folds and the bootstrap.
         draws: bootstrap draws.
         level: confidence level.
-        train_frames: attributes of each frame's file, [n, k], such as its size, width, height and mean; optional.
-        held_out_frames: the same for `held_out`, [m, k].
 
     Returns:
-        {name: AUC}: `pixels_16x16`, `grey_mean_sd`, `box_geometry` and `box_width` (left out when any box is missing),
-        `frame_file` (left out without attributes).
+        {name: AUC}: `pixels_16x16`, `grey_mean_sd`, `box_geometry` and `box_width` (left out when any box is missing).
 
     Raises:
         UserError: one class only, or a subject on both sides.
@@ -119,8 +114,6 @@ def shortcut_baselines(
         geometry = (box_geometry(train.boxes), box_geometry(held_out.boxes))
         features["box_geometry"] = geometry
         features["box_width"] = (geometry[0][:, 1:2], geometry[1][:, 1:2])
-    if train_frames is not None and held_out_frames is not None:
-        features["frame_file"] = (train_frames, held_out_frames)
     found = {}
     for name, (train_features, held_out_features) in features.items():
         scores = linear_scores(train_features, train.labels, train.subjects, held_out_features, seed)

@@ -30,7 +30,6 @@ _SHORTCUT_TITLES = {
     "grey_mean_sd": "Grey mean and spread",
     "box_geometry": "Box geometry",
     "box_width": "Box width",
-    "frame_file": "Frame file",
 }
 # of an audit in several spaces, what its verdict rests on; the CSV holds everything
 _AUDIT_SHOWN = (

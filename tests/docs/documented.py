@@ -24,10 +24,10 @@ OTHER_PROGRAMS = {
     "export": "sets a variable",
     "cd": "changes the folder",
     "cp": "copies a file",
-    "printf": "tests/registry runs a server and asks it",
-    "base64": "tests/registry runs a server and asks it",
-    "tr": "tests/registry runs a server and asks it",
-    "curl": "tests/registry runs a server and asks it",
+    "printf": "tests/trust/test_serving.py runs a server and asks it",
+    "base64": "tests/trust/test_serving.py runs a server and asks it",
+    "tr": "tests/trust/test_serving.py runs a server and asks it",
+    "curl": "tests/trust/test_serving.py runs a server and asks it",
     "openssl": "tests/registry/test_signing.py makes such keys",
     "chromium": "takes the pictures of docs/ui.md",
     "docker": "tests/test_deploy.py reads the compose file",
@@ -58,9 +58,7 @@ def commands(path: Path) -> Iterator[Documented]:
         text = re.sub(r"<[a-z][^<>|]*>", PLACEHOLDER, block.replace("\\\n", " "))
         for line in text.splitlines():
             # the words of a substitution, $(...), are not looked at; what stands around them is
-            lexer = shlex.shlex(
-                re.sub(r"\$\([^()]*(\([^()]*\))?[^()]*\)", "X", line), posix=True, punctuation_chars="|&;"
-            )
+            lexer = shlex.shlex(_SUBSTITUTION.sub("X", line), posix=True, punctuation_chars="|&;")
             lexer.whitespace_split, lexer.commenters = True, "#"
             command: list[str] = []
             for word in [*lexer, ";"]:

@@ -4,7 +4,6 @@ Its fixtures are imported by the conftest.py of the folders whose tests use them
 """
 
 import contextlib
-import importlib.util
 import io
 import os
 import shutil
@@ -19,6 +18,7 @@ import cv2
 import mlflow
 import numpy as np
 import pytest
+from reference import command_of
 
 from mlproject.config import PROJECT_ROOT
 
@@ -96,11 +96,7 @@ class Workshop:
         return given
 
     def run(self, entry_point: str, *options: str, **environment: str) -> Ended:
-        spec = importlib.util.spec_from_file_location(f"door_{entry_point}", PROJECT_ROOT / f"src/{entry_point}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        command = command_of(entry_point)
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             patch.chdir(self.folder)
@@ -108,7 +104,7 @@ class Workshop:
                 patch.setenv(name, value)
             code: object = None
             try:
-                module.main(self.arguments(options))
+                command(self.arguments(options))
             except SystemExit as ended:
                 code = ended.code
         assert isinstance(code, int), f"{entry_point} ended with {code!r}"
@@ -132,6 +128,12 @@ class Workshop:
         """The files of a version in the artifact store."""
         uri = self.client.get_model_version_download_uri(name, version)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.store))
+
+    def unfinished_runs(self) -> list[str]:
+        """Names of the runs that say RUNNING."""
+        experiments = [found.experiment_id for found in self.client.search_experiments()]
+        runs = self.client.search_runs(experiments, "attributes.status = 'RUNNING'")
+        return [run.info.run_name for run in runs]
 
     def files(self) -> set[str]:
         """Every file that commands left in the folder, without the store and the empty files that serve as locks."""

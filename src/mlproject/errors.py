@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend, and the one end before the end that is meant."""
+"""The one kind of error that a user can mend, the one end before the end that is meant, and any error on one line."""
 
 # what a command ends with; `mlproject.terminal.EXIT_CODES` explains them
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -17,3 +17,14 @@ class IntegrityError(UserError):
 
 class Stopped(Exception):  # noqa: N818 - no error
     """Work that was ended on purpose before it was done, because it is not worth the rest; its run ends KILLED."""
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What an error says, on one line of at most so many characters; the name of its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def kind_and_words(error: Exception, most: int = 500) -> str:
+    """`one_line`, and in front of it the kind of an error that is not meant for the user."""
+    said = one_line(error, most)
+    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"

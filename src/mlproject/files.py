@@ -18,6 +18,8 @@ from mlproject.errors import UserError
 # The suffix of unfinished files and folders; `sweep_unfinished` removes what a killed process left.
 UNFINISHED = ".unfinished"
 _UNFINISHED_NAME = re.compile(rf"(?<=/)\.([^/]+)\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}(?=/|$)")
+# suffixes of formats that can run code when they are read: nothing of them is ever loaded
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

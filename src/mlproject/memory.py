@@ -5,7 +5,7 @@ import errno
 from collections.abc import Iterator
 
 from mlproject.config import Configuration
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 
 # as torch, its CUDA allocator, oneDNN and C++ say it
 _WORDS = ("can't allocate memory", "out of memory", "could not create a memory", "std::bad_alloc")
@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _asked(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error, 10_000)
     # torch begins with the place in its source
     return text[text.find("you tried to allocate") :][:160] if "you tried to allocate" in text else text[:160]
 

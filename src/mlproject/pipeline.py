@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlproject.config import Configuration
 from mlproject.errors import UserError
 from mlproject.files import sweep_unfinished
 
@@ -36,6 +37,11 @@ def stage_key(stage: str, **inputs: Any) -> str:
     """
     text = json.dumps([stage, STAGE_VERSIONS[stage], inputs], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def chosen_by(config: Configuration) -> list[Any]:
+    """What chooses a generator's step while it trains: a part of the keys of all work with generators."""
+    return [config.fidelity.while_training, config.fidelity.features]
 
 
 def subjects_digest(subjects: list[str]) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mlproject.checksums import is_digest, verify_checksums
-from mlproject.errors import IntegrityError, UserError
+from mlproject.errors import IntegrityError, UserError, one_line
+from mlproject.files import PICKLES
 from mlproject.released import check_released
-from mlproject.served import PAYLOAD, model_folder, save_served_classifier
+from mlproject.served_folder import PAYLOAD, model_folder, save_served_classifier
 from mlproject.signing import check_signature
 from mlproject.tracking import MlflowException, Run, Store
 
@@ -26,10 +27,8 @@ from mlflow.entities import LoggedModelOutput  # isort: skip
 from mlflow.entities.model_registry import ModelVersion  # isort: skip
 
 GENERATOR, CLASSIFIER = "nt-gan", "nt-classifier"
-MIX_ALIASES = ("real", "synthetic", "hybrid")
 _ARTIFACT = "model"
 _DESCRIPTION_FILES = {GENERATOR: "generator.json", CLASSIFIER: "classifier.json"}
-_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def resolve(store: Store, reference: str, name: str, public_key: str = "") -> Mo
     if reference.startswith("runs:/"):
         return of_run(store, reference.removeprefix("runs:/").split("/")[0], name, public_key)
     path = Path(reference)
-    if path.suffix.lower() in _PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise UserError(f"{reference} is a pickle, which runs code when it is read; give a folder with safetensors")
     if not path.exists():
         raise UserError(f"{name}: {reference} does not exist; give a folder, runs:/<id> or models:/{name}@champion")
@@ -186,8 +185,7 @@ def verified(store: Store, version: ModelVersion, public_key: str = "") -> Model
         uri = store.client.get_model_version_download_uri(name, number)
         folder = Path(download_artifacts(artifact_uri=uri, tracking_uri=store.uri, registry_uri=store.uri))
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise IntegrityError(f"{label}: its files are gone from the artifact store ({reason})") from None
+        raise IntegrityError(f"{label}: its files are gone from the artifact store ({one_line(error)})") from None
     try:
         verify_checksums(folder, digest)
         check_signature(folder, public_key)

@@ -3,10 +3,11 @@
 import contextlib
 
 from mlproject import environment
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 from mlproject.plain_text import without_password
 
 _SECONDS_FOR_AN_ANSWER = 10
+_ALL = 10_000  # characters: the cause stands at the end of what the libraries tell
 # MLflow's words for a request without an answer, and what a proxy in front of a stopped server says
 _NO_ANSWER = (
     "failed with exception",
@@ -40,7 +41,7 @@ def gives_no_answer(uri: str, error: Exception) -> bool:
 
 def not_opened(uri: str, error: Exception) -> UserError:
     """Why a store cannot be opened, and what to do about it."""
-    shown, reason = without_password(uri), one_line(error)
+    shown, reason = without_password(uri), one_line(error, _ALL)
     if _OTHER_SCHEMA in reason:
         return other_schema(uri, reason.partition("(")[2].partition(")")[0])
     if uri.startswith("http") and any(words in reason for words in _REFUSED):
@@ -66,15 +67,12 @@ def other_schema(uri: str, versions: str) -> UserError:
 
 def gone(uri: str, error: Exception) -> ServerAwayError:
     """What a run says that waited for its server in vain."""
+    cause = _brief(one_line(error, _ALL))
     return ServerAwayError(
-        f"tracking server {without_password(uri)} does not answer any more ({_brief(one_line(error))}); nothing that "
-        "was measured is lost: start the same command again when the server is back, and it goes on from its last "
+        f"tracking server {without_password(uri)} does not answer any more ({cause}); nothing that was measured is "
+        "lost: start the same command again when the server is back, and it goes on from its last "
         "checkpoint"
     )
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _brief(reason: str) -> str:

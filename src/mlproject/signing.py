@@ -13,7 +13,7 @@ from typing import Any
 
 from mlproject.checksums import MANIFEST_NAME, NOT_LISTED, verify_checksums
 from mlproject.config import Configuration
-from mlproject.errors import IntegrityError, UserError
+from mlproject.errors import IntegrityError, UserError, one_line
 from mlproject.files import atomic_write_bytes
 from mlproject.released import released_file
 
@@ -39,7 +39,7 @@ class Signer:
         try:
             self._config = signing.Config().use_elliptic_key_signer(private_key=Path(key), password=password)
         except Exception as error:  # the key's file, form, curve and password each raise their own kind
-            raise UserError(f"signing key {key}: cannot be used ({_reason(error)}); {_EXPECTED}") from None
+            raise UserError(f"signing key {key}: cannot be used ({one_line(error, 300)}); {_EXPECTED}") from None
 
     def sign(self, folder: Path, signature: Path) -> None:
         """Write the signature of every file of a folder.
@@ -79,7 +79,7 @@ def check_signature(folder: Path, public_key: str) -> None:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=Path(public_key))
     except Exception as error:  # see Signer
-        raise UserError(f"public key {public_key}: cannot be used ({_reason(error)}); {_EXPECTED}") from None
+        raise UserError(f"public key {public_key}: cannot be used ({one_line(error, 300)}); {_EXPECTED}") from None
     signature = _signature_of(folder)
     try:
         config.set_hashing_config(_hashing(folder)).verify(folder, signature)
@@ -130,7 +130,7 @@ def _library() -> Any:
         import model_signing.verifying
     except ImportError as error:
         raise UserError(
-            f"signatures need model-signing ({_reason(error)}); install it with `pip install -e '.[sign]'`"
+            f"signatures need model-signing ({one_line(error, 300)}); install it with `pip install -e '.[sign]'`"
         ) from None
     return model_signing
 
@@ -138,8 +138,4 @@ def _library() -> Any:
 def _difference(error: Exception) -> str:
     """What of a folder is not as it was signed: the library names the files among digests as Python writes them."""
     changed = re.findall(r"Hash mismatch for \\?'([^'\\]+)", str(error))
-    return f"{', '.join(changed)[:300]} changed" if changed else _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return f"{', '.join(changed)[:300]} changed" if changed else one_line(error, 300)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tampered import flip_a_bit
 
 from mlproject.classifier.inference import as_input, eval_mode, load_classifier, save_classifier, sigmoid
 from mlproject.classifier.network import build_classifier
@@ -81,10 +82,7 @@ def test_no_images_give_no_probabilities(tmp_path, trained, images):
 @pytest.mark.parametrize("name", ["classifier.safetensors", "classifier.json"])
 def test_one_flipped_bit_is_refused(tmp_path, trained, name):
     save_classifier(tmp_path / "model", trained, META)
-    path = tmp_path / "model" / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(tmp_path / "model" / name)
     with pytest.raises(IntegrityError, match=name):
         load_classifier(tmp_path / "model")
 

@@ -14,7 +14,7 @@ from mlproject.checkpoint import latest_checkpoint
 from mlproject.classifier import training
 from mlproject.classifier.network import build_classifier
 from mlproject.classifier.snapshot import Best
-from mlproject.classifier.training import class_weights, log_loss, tile
+from mlproject.classifier.training import class_weights, log_loss
 from mlproject.errors import UserError
 
 
@@ -246,11 +246,6 @@ def test_the_better_validation_has_more_auc_then_less_loss_then_came_first():
     assert best.beaten_by(0.8, 0.49)
     assert not best.beaten_by(0.8, 0.5)
     assert not best.beaten_by(0.79, 0.1)
-
-
-def test_tiles_are_laid_row_by_row():
-    images = np.arange(1, 4, dtype=np.uint8)[:, None, None] * np.ones((1, 1, 2), np.uint8)
-    assert tile(images, columns=2).tolist() == [[1, 1, 2, 2], [3, 3, 0, 0]]
 
 
 def collect(into: dict[tuple[int, str], float]):

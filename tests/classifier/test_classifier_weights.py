@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from tampered import flip_a_bit
 
 from mlproject.checksums import write_checksums
 from mlproject.classifier import weights
@@ -177,9 +178,7 @@ def test_a_stored_classifier_is_verified_first(tmp_path, tiny_config):
     path = tmp_path / "classifier.safetensors"
     save_file(build_classifier(tiny_config()).state_dict(), path)
     write_checksums(tmp_path)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(path)
     with pytest.raises(IntegrityError):
         build_classifier(tiny_config(weights=str(path)))
 

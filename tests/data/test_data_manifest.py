@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from tampered import flip_a_bit
 
 from mlproject.data.checks import read_manifest
 from mlproject.data.images import encode_png
@@ -79,7 +80,7 @@ def test_what_is_written_is_read_back(tmp_path):
     dataset = written(tmp_path)
     assert len(dataset.digest) == 64
     assert dataset.info["counts"]["val"] == {"images": 4, "subjects": 4, "normal": 2, "anomalous": 2}
-    assert dataset.train_subjects == ["s0", "s1", "s2", "s3"]
+    assert dataset.subjects("train") == ["s0", "s1", "s2", "s3"]
     assert dataset.table["h_max"].tolist() == [25] * 12
     assert load_dataset(tmp_path / "set").digest == dataset.digest
 
@@ -236,10 +237,7 @@ def test_nearly_the_same_picture_within_a_split_is_allowed(tmp_path):
 
 def test_a_changed_image_is_an_integrity_error(tmp_path):
     written(tmp_path)
-    path = tmp_path / "set" / "images" / "7.png"
-    content = bytearray(path.read_bytes())
-    content[-20] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(tmp_path / "set" / "images" / "7.png")
     with pytest.raises(IntegrityError, match=r"images/7\.png"):
         load_dataset(tmp_path / "set")
 

@@ -5,10 +5,9 @@ import pytest
 
 pytest.importorskip("pydicom")
 
+from dicom_files import write_dicom
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from mlproject.config import load_config
 from mlproject.data.dicom import burned_in_text_warning, is_dicom, read_dicom
@@ -16,43 +15,11 @@ from mlproject.data.images import decode_grey, read_grey
 from mlproject.data.prepare import prepare
 from mlproject.errors import UserError
 
-PATIENT = "DOE^JANE"
-
-
-def write(path, pixels, kind="MONOCHROME2", bits=8, signed=False, **tags):
-    """A DICOM file with these pixels: [h, w], [frames, h, w] or, for RGB, [h, w, 3]."""
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    header.PatientName, header.PatientID = PATIENT, "4711-0815"
-    colour = kind == "RGB"
-    header.SamplesPerPixel = 3 if colour else 1
-    if colour:
-        header.PlanarConfiguration = 0
-    header.PhotometricInterpretation = kind
-    height = 0 if pixels.ndim == 2 or colour else 1
-    header.Rows, header.Columns = pixels.shape[height : height + 2]
-    if height:
-        header.NumberOfFrames = len(pixels)
-    header.BitsAllocated = 8 if bits <= 8 else 16
-    header.BitsStored, header.HighBit = bits, bits - 1
-    header.PixelRepresentation = int(signed)
-    for name, value in tags.items():
-        setattr(header, name, value)
-    dtype = {(8, False): "u1", (16, False): "<u2", (16, True): "<i2"}[header.BitsAllocated, signed]
-    header.PixelData = pixels.astype(dtype).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header.save_as(path, enforce_file_format=True)
-    return path
-
-
 RAMP = np.array([[0, 1, 100], [200, 254, 255]])
 
 
 def test_eight_bits_without_a_window_are_taken_as_they_are(tmp_path):
-    found = read_dicom(write(tmp_path / "a.dcm", RAMP))
+    found = read_dicom(write_dicom(tmp_path / "a.dcm", RAMP))
     assert found.images.dtype == np.uint8
     assert found.images.tolist() == [RAMP.tolist()]
     assert found.burned_in == ""
@@ -60,7 +27,7 @@ def test_eight_bits_without_a_window_are_taken_as_they_are(tmp_path):
 
 def test_monochrome1_is_inverted(tmp_path):
     """In MONOCHROME1 the lowest value is white."""
-    found = read_dicom(write(tmp_path / "a.dcm", RAMP, kind="MONOCHROME1"))
+    found = read_dicom(write_dicom(tmp_path / "a.dcm", RAMP, kind="MONOCHROME1"))
     assert found.images[0].tolist() == (255 - RAMP).tolist()
 
 
@@ -71,15 +38,15 @@ def test_the_window_is_applied(tmp_path):
     1797 gives (1797 - 1547.5) / 1000 x 255 = 63.6, that is 64.
     """
     pixels = np.array([[0, 1547, 1797], [2548, 3000, 4095]])
-    path = write(tmp_path / "a.dcm", pixels, bits=12, WindowCenter=2048, WindowWidth=1001)
+    path = write_dicom(tmp_path / "a.dcm", pixels, bits=12, WindowCenter=2048, WindowWidth=1001)
     assert read_dicom(path).images[0].tolist() == [[0, 0, 64], [255, 255, 255]]
-    inverse = write(tmp_path / "b.dcm", pixels, bits=12, kind="MONOCHROME1", WindowCenter=2048, WindowWidth=1001)
+    inverse = write_dicom(tmp_path / "b.dcm", pixels, bits=12, kind="MONOCHROME1", WindowCenter=2048, WindowWidth=1001)
     assert read_dicom(inverse).images[0].tolist() == [[255, 255, 191], [0, 0, 0]]
 
 
 def test_the_first_of_several_windows_counts(tmp_path):
     pixels = np.array([[0, 4095]])
-    path = write(tmp_path / "a.dcm", pixels, bits=12, WindowCenter=[10_000, 2048], WindowWidth=[1000, 4096])
+    path = write_dicom(tmp_path / "a.dcm", pixels, bits=12, WindowCenter=[10_000, 2048], WindowWidth=[1000, 4096])
     assert read_dicom(path).images[0].tolist() == [[0, 0]]
 
 
@@ -88,9 +55,9 @@ def test_rescaling_before_the_window_changes_nothing_that_the_window_undoes(tmp_
     """Stored s means s x 2 - 100; a window around the rescaled middle gives what the plain window gives of s."""
     folder = tmp_path_factory.mktemp("rescaled")
     pixels = np.array([[level, -2048, 2047]])
-    plain = write(folder / "a.dcm", pixels, bits=12, signed=True, WindowCenter=100, WindowWidth=1000,
+    plain = write_dicom(folder / "a.dcm", pixels, bits=12, signed=True, WindowCenter=100, WindowWidth=1000,
                   VOILUTFunction="LINEAR_EXACT")  # fmt: skip
-    scaled = write(folder / "b.dcm", pixels, bits=12, signed=True, RescaleSlope=2, RescaleIntercept=-100,
+    scaled = write_dicom(folder / "b.dcm", pixels, bits=12, signed=True, RescaleSlope=2, RescaleIntercept=-100,
                    WindowCenter=100, WindowWidth=2000, VOILUTFunction="LINEAR_EXACT")  # fmt: skip
     expected = read_dicom(plain).images[0]
     assert expected[0].tolist() == [round(255 * min(max((level + 400) / 1000, 0), 1)), 0, 255]
@@ -99,28 +66,28 @@ def test_rescaling_before_the_window_changes_nothing_that_the_window_undoes(tmp_
 
 def test_deep_pixels_without_a_window_are_scaled_by_their_full_range(tmp_path):
     """As a 16-bit PNG is: 4095 of 12 bits is white, whatever the brightest pixel; 2048 / 4095 x 255 = 127.5."""
-    path = write(tmp_path / "a.dcm", np.array([[0, 2049, 3000]]), bits=12)
+    path = write_dicom(tmp_path / "a.dcm", np.array([[0, 2049, 3000]]), bits=12)
     assert read_dicom(path).images[0].tolist() == [[0, 128, 187]]
-    dim = write(tmp_path / "b.dcm", np.array([[0, 100, 255]]), bits=16)
+    dim = write_dicom(tmp_path / "b.dcm", np.array([[0, 100, 255]]), bits=16)
     with pytest.raises(UserError, match="16-bit pixels that reach 255 of 65535 and no window"):
         read_dicom(dim)
 
 
 def test_colour_becomes_luma(tmp_path):
     """ITU-R 601: 0.299 x 200 + 0.587 x 100 + 0.114 x 50 = 124.2."""
-    path = write(tmp_path / "a.dcm", np.tile(np.array([200, 100, 50]), (2, 3, 1)), kind="RGB")
+    path = write_dicom(tmp_path / "a.dcm", np.tile(np.array([200, 100, 50]), (2, 3, 1)), kind="RGB")
     assert read_dicom(path).images.tolist() == [[[124] * 3] * 2]
 
 
 def test_every_frame_is_read(tmp_path):
     pixels = np.arange(24).reshape(4, 2, 3)
-    found = read_dicom(write(tmp_path / "a.dcm", pixels, kind="MONOCHROME1", BurnedInAnnotation="YES"))
+    found = read_dicom(write_dicom(tmp_path / "a.dcm", pixels, kind="MONOCHROME1", BurnedInAnnotation="YES"))
     assert found.images.tolist() == (255 - pixels).tolist()
     assert found.burned_in == "YES"
 
 
 def test_a_file_is_known_by_its_suffix_or_by_its_mark(tmp_path):
-    dicom = write(tmp_path / "A.DCM", RAMP)
+    dicom = write_dicom(tmp_path / "A.DCM", RAMP)
     for name, expected in (("noname", True), ("1.2.840.113619.7", True), ("notes.txt", False)):
         (tmp_path / name).write_bytes(dicom.read_bytes())
         assert is_dicom(tmp_path / name) is expected
@@ -153,14 +120,14 @@ def cut_short(path):
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path, spoil, tags, told):
-    path = write(tmp_path / "a.dcm", RAMP, **tags)
+    path = write_dicom(tmp_path / "a.dcm", RAMP, **tags)
     spoil(path)
     with pytest.raises(UserError, match=f"scan: {told}"):
         read_dicom(path, "scan")
 
 
 def test_other_doors_say_where_dicom_is_read(tmp_path):
-    path = write(tmp_path / "a.dcm", RAMP)
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
     with pytest.raises(UserError, match="a DICOM file; prepare_data with source=classes and predict read these"):
         decode_grey(path.read_bytes(), "image 0")
 
@@ -183,8 +150,8 @@ def test_a_folder_per_class_takes_dicom_and_leaves_the_patient_behind(tmp_path):
     for number in range(6):
         for label, name in enumerate(("normal", "anomalous")):
             frames = np.stack([picture(100 * label + 10 * number + frame) for frame in range(2)])
-            write(source / name / f"{name[0]}{number}.dcm", frames, BurnedInAnnotation="YES")
-    write(source / "normal" / "s_1", picture(999), kind="MONOCHROME1")
+            write_dicom(source / name / f"{name[0]}{number}.dcm", frames, BurnedInAnnotation="YES")
+    write_dicom(source / "normal" / "s_1", picture(999), kind="MONOCHROME1")
     config = load_config(None, {"data.source": "classes", "data.path": str(source), "data.split": "fractions"}).data
     dataset = prepare(config, tmp_path / "set", workers=1)
     table = dataset.table.set_index("image_path")
@@ -213,7 +180,7 @@ def test_a_damaged_dicom_file_is_listed_with_the_others(tmp_path):
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     import sys
 
-    path = write(tmp_path / "a.dcm", RAMP)
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"needs pydicom; install it with `pip install -e '.\[dicom\]'`"):
         read_dicom(path)

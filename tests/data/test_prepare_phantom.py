@@ -88,7 +88,7 @@ def test_more_training_subjects_leave_validation_and_test_as_they_are(made, tmp_
     grown = prepare(config(n_train=8, n_unseen_site=0), tmp_path / "set", workers=1)
     assert grown.subjects("val") == dataset.subjects("val")
     assert set(grown.subjects("test")) < set(dataset.subjects("test"))
-    assert set(dataset.train_subjects) < set(grown.train_subjects)
+    assert set(dataset.subjects("train")) < set(grown.subjects("train"))
     kept = grown.table[grown.table["split"] != "test"].set_index("image_path")["sha256"]
     before = dataset.table.set_index("image_path")["sha256"]
     shared = kept.index.intersection(before.index)

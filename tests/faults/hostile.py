@@ -24,7 +24,8 @@ from mlproject.checksums import write_checksums
 from mlproject.config import load_config
 from mlproject.data import boxes, checks, fetus_framework, images
 from mlproject.errors import UserError
-from mlproject.served import ImageToJudge, ServedClassifier
+from mlproject.served import ServedClassifier
+from mlproject.served_requests import ImageToJudge
 
 CUT = {"crop": "square", "window_px": 64, "size": 32, "clahe_clip": 2.0, "clahe_tiles": 4}
 _SHEET = "xl/worksheets/sheet1.xml"

@@ -10,6 +10,7 @@ import torch
 from gan_tiny import tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tampered import flip_a_bit
 
 from mlproject.checksums import write_checksums
 from mlproject.data.crops import load_crops
@@ -126,9 +127,7 @@ def copied(folder, tmp_path):
 @pytest.mark.parametrize("name", ["generator.safetensors", "generator.json"])
 def test_one_flipped_byte_is_refused(folder, tmp_path, name):
     target = copied(folder, tmp_path)
-    content = bytearray((target / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (target / name).write_bytes(bytes(content))
+    flip_a_bit(target / name)
     with pytest.raises(IntegrityError, match=name):
         load_generator(target)
 

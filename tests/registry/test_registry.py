@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tampered import flip_a_bit
 
 from mlproject import registry
 from mlproject.checksums import write_checksums
@@ -17,12 +18,6 @@ from mlproject.tracking import entry_run
 
 NAMES = [GENERATOR, CLASSIFIER]
 WEIGHTS = {GENERATOR: "generator.safetensors", CLASSIFIER: "artifacts/classifier/classifier.safetensors"}
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
+from tampered import flip_a_bit
 
 from mlproject import registry
 from mlproject.checksums import verify_checksums, write_checksums
@@ -19,7 +20,8 @@ from mlproject.data.crops import cut_crop
 from mlproject.errors import IntegrityError
 from mlproject.registry import CLASSIFIER
 from mlproject.released import check_released, record_release
-from mlproject.served import ImageToJudge, model_folder, save_served_classifier, verify_model
+from mlproject.served_folder import model_folder, save_served_classifier, verify_model
+from mlproject.served_requests import ImageToJudge
 
 WEIGHTS = "artifacts/classifier/classifier.safetensors"
 
@@ -30,12 +32,6 @@ def frame(seed=0, side=120):
 
 def encoded(image):
     return base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
 
 
 @pytest.fixture
@@ -95,7 +91,7 @@ def test_the_signature_says_what_a_request_holds(served):
     assert "probability: double (required)" in str(signature.outputs)
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, "artifacts/classifier/classifier.json", "code/mlproject/config.py"])
+@pytest.mark.parametrize("file", [WEIGHTS, "artifacts/classifier/classifier.json", "code/mlproject/config/values.py"])
 def test_a_flipped_bit_is_refused_at_load(registered, stored_files, file):
     reference = registered(CLASSIFIER)
     flip_a_bit(stored_files(reference) / file)

@@ -7,13 +7,14 @@ import mlflow
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from tampered import flip_a_bit
 
 from mlproject import promotion, registry, signing, stages
 from mlproject.checksums import write_checksums
 from mlproject.config import load_config
 from mlproject.errors import IntegrityError, UserError
 from mlproject.registry import CLASSIFIER, GENERATOR
-from mlproject.served import PAYLOAD
+from mlproject.served_folder import PAYLOAD
 from mlproject.signing import Signer, check_signature, signature_in_registry
 
 pytest.importorskip("model_signing", reason="the extra [sign]")
@@ -26,13 +27,9 @@ def write_keys(folder, name, private=None, password=b""):
     private = private or ec.generate_private_key(ec.SECP256R1())
     locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     paths = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    paths[0].write_bytes(
-        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
-    )
+    paths[0].write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
     paths[1].write_bytes(
-        private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return str(paths[0]), str(paths[1])
 
@@ -45,12 +42,6 @@ def keys(tmp_path):
 @pytest.fixture
 def shelf(tmp_path):
     return tmp_path / "shelf"
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
 
 
 def replace_weights(store, reference, folder, name):

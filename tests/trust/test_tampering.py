@@ -2,20 +2,14 @@
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 from model_server import Server
+from tampered import flip_a_bit
 
 from mlproject.checksums import write_checksums
 
 WEIGHTS = {"nt-gan": "generator.safetensors", "nt-classifier": "artifacts/classifier/classifier.safetensors"}
-
-
-def flip_last_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def loads(workshop, name: str) -> dict[str, tuple[str, ...]]:
@@ -53,7 +47,7 @@ def test_untouched_models_verify_and_load(finished_workshop):
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_one_flipped_byte_is_found_and_refused(pristine, name):
-    flip_last_byte(pristine.model_folder(name) / WEIGHTS[name])
+    flip_a_bit(pristine.model_folder(name) / WEIGHTS[name])
     assert_refused_everywhere(pristine, name, WEIGHTS[name], "was changed")
 
 
@@ -80,7 +74,7 @@ def test_a_missing_manifest_or_tag_is_no_pass(pristine):
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_replaced_together_with_the_manifest_are_refused(pristine, name):
     folder = pristine.model_folder(name)
-    flip_last_byte(folder / WEIGHTS[name])
+    flip_a_bit(folder / WEIGHTS[name])
     if name == "nt-classifier":
         write_checksums(folder / "artifacts" / "classifier")
     write_checksums(folder)
@@ -92,7 +86,7 @@ def test_weights_manifest_and_tags_of_a_released_version_replaced_are_refused(pr
     """The committed digest stands outside the store: whoever rewrites all of the store is still found."""
     pristine.succeed("release", "--name", name, "--version", "1", "--out", str(pristine.folder / "shelf"))
     folder = pristine.model_folder(name)
-    flip_last_byte(folder / WEIGHTS[name])
+    flip_a_bit(folder / WEIGHTS[name])
     payload = folder / "artifacts" / "classifier" if name == "nt-classifier" else folder
     tags = {"payload_sha256": write_checksums(payload), "sha256": write_checksums(folder)}
     for key, value in tags.items():
@@ -120,7 +114,7 @@ def test_release_writes_weights_and_digest(pristine):
 
 
 def test_a_damaged_version_is_not_released(pristine):
-    flip_last_byte(pristine.model_folder("nt-gan") / "generator.safetensors")
+    flip_a_bit(pristine.model_folder("nt-gan") / "generator.safetensors")
     done = pristine.run("release", "--name", "nt-gan", "--version", "1", "--out", str(pristine.folder / "shelf"))
     assert done.code == 2
     assert not (pristine.folder / "shelf").exists()
@@ -164,7 +158,7 @@ def test_the_server_answers_and_refuses_after_a_flipped_byte(pristine, tmp_path)
     finally:
         server.stop()
 
-    flip_last_byte(pristine.model_folder("nt-classifier") / WEIGHTS["nt-classifier"])
+    flip_a_bit(pristine.model_folder("nt-classifier") / WEIGHTS["nt-classifier"])
     server = Server(pristine, tmp_path / "second.log")
     try:
         assert not server.wait(), "a changed model is served"
@@ -177,7 +171,7 @@ def test_the_server_answers_and_refuses_after_a_flipped_byte(pristine, tmp_path)
 def test_the_server_refuses_a_released_version_whose_weights_and_manifests_were_replaced(pristine, tmp_path):
     pristine.succeed("release", "--name", "nt-classifier", "--version", "1", "--out", str(pristine.folder / "shelf"))
     folder = pristine.model_folder("nt-classifier")
-    flip_last_byte(folder / WEIGHTS["nt-classifier"])
+    flip_a_bit(folder / WEIGHTS["nt-classifier"])
     tags = {"payload_sha256": write_checksums(folder / "artifacts" / "classifier"), "sha256": write_checksums(folder)}
     for key, value in tags.items():
         pristine.client.set_model_version_tag("nt-classifier", "1", key, value)

@@ -19,6 +19,7 @@ from torch import nn
 
 from mlproject.classifier.inference import Classifier, as_input
 from mlproject.classifier.network import GreyEfficientNet
+from mlproject.data import kinds
 from mlproject.errors import UserError
 from mlproject.files import atomic_write_bytes, atomic_write_text
 from mlproject.plain_text import as_cells
@@ -34,8 +35,6 @@ CASE_KINDS = {
 }
 CASES_FOLDER = Path("images") / "failures"
 CASE_COLUMNS = ("file", "overlay", "kind", "label", "probability", "image_path", "subject_id", "site")
-# pixels of these may be shown to anyone; others are licensed or a person's own
-SHOWN_DATA_KINDS = ("phantom_not_clinical", "synthetic")
 _SHOWN_PX = 192
 
 
@@ -84,7 +83,7 @@ def grad_cam_maps(classifier: Classifier, images: np.ndarray, classes: np.ndarra
             too small for a map.
     """
     classes = np.asarray(classes)
-    classifier._check(images)  # the refusal of `probabilities`, word for word
+    classifier.check(images)
     if classes.shape != (len(images),) or not np.isin(classes, (0, 1)).all():
         raise UserError(f"Grad-CAM: {len(images)} crops and classes {classes.tolist()[:5]}; expected a 0 or 1 for each")
     if not len(images):
@@ -174,7 +173,7 @@ def write_cases(
     Returns:
         How many cases were written.
     """
-    if data_kind not in SHOWN_DATA_KINDS:
+    if data_kind not in kinds.OPEN_KINDS:
         return 0
     target = Path(folder) / CASES_FOLDER
     chosen = choose_cases(

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from mlproject.classifier.inference import as_input, eval_mode
 from mlproject.classifier.network import GreyEfficientNet, build_classifier
 from mlproject.config import ClassifierConfig
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 
 _BATCH = 128
 # the last blocks at each side of the maps
@@ -100,9 +100,8 @@ def _inception(device: torch.device) -> Features:
     except ImportError:
         raise UserError("fidelity.features=inception needs torch-fidelity: pip install torch-fidelity") from None
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"fidelity.features=inception: its weights cannot be had ({reason}); use fidelity.features=lite0"
+            f"fidelity.features=inception: its weights cannot be had ({one_line(error)}); use fidelity.features=lite0"
         ) from None
 
     def inception(images: np.ndarray) -> np.ndarray:

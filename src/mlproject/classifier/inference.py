@@ -84,12 +84,12 @@ class Classifier:
         Raises:
             UserError: another type, number of axes, or size than the classifier was trained on.
         """
-        self._check(images)
+        self.check(images)
         return sigmoid(predict_logits(self.module, images, self.device, batch_size))
 
     def features(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Pooled features float32 [n, d] of uint8 crops [n, size, size]; raises as `probabilities`."""
-        self._check(images)
+        self.check(images)
         with eval_mode(self.module):
             parts = [
                 self.module.features(as_input(images[start : start + batch_size], self.device)).float().cpu().numpy()
@@ -97,7 +97,8 @@ class Classifier:
             ]
         return np.concatenate(parts) if parts else np.zeros((0, self.module.network.num_features), np.float32)
 
-    def _check(self, images: np.ndarray) -> None:
+    def check(self, images: np.ndarray) -> None:
+        """Refuse what `probabilities` refuses, in its words."""
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (self.size, self.size):
             raise UserError(
                 f"this classifier takes grey crops uint8 [n, {self.size}, {self.size}], found {images.dtype} "

@@ -23,6 +23,7 @@ from mlproject.classifier.snapshot import Best, copy_weights, identity_of, resum
 from mlproject.config import ClassifierConfig
 from mlproject.data.augment import augment_batch
 from mlproject.data.crops import Crops, empty_crops
+from mlproject.data.images import image_grid
 from mlproject.data.mix import MixedSource
 from mlproject.distributed import ALONE, World
 from mlproject.errors import UserError
@@ -31,6 +32,7 @@ from mlproject.runtime import seed_for
 # Losses stay on the device and are fetched together: a fetch at every step would stall a GPU.
 REPORT_EVERY = 10
 VALIDATION_BATCH = 256
+GRID_COLUMNS = 8  # of the picture of an augmented batch
 
 Report = Callable[[int, dict[str, float]], None]
 ReportImage = Callable[[int, str, np.ndarray], None]
@@ -110,7 +112,7 @@ def train_classifier(
         images, labels, _ = source.batch(step)
         images = augment_batch(images, config.augment, seed_for(config.seed, "augment", step))
         if step == 0:
-            report_image(0, "augmented_batch", tile(images))
+            report_image(0, "augmented_batch", image_grid(images, GRID_COLUMNS))
         inputs = as_input(world.rows(images), device)
         targets = torch.from_numpy(world.rows(labels)).to(device)
 
@@ -223,14 +225,6 @@ def class_weights(shares: tuple[float, float], weighting: str) -> torch.Tensor:
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean of log(1 + exp(-z)) over images, z being the logit signed by the label; classes unweighted."""
     return float(np.logaddexp(0.0, -logits * (2 * labels - 1)).mean())
-
-
-def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
-    """uint8 [n, h, w] as one picture, row by row, the rest of the last row black."""
-    rows = -(-len(images) // columns)
-    blank = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
-    grid = np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:])
-    return grid.transpose(0, 2, 1, 3).reshape(rows * images.shape[1], columns * images.shape[2])
 
 
 def all_finite(module: nn.Module) -> bool:

@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from mlproject.checksums import MANIFEST_NAME, verify_checksums
-from mlproject.errors import IntegrityError, UserError
+from mlproject.errors import IntegrityError, UserError, one_line
+from mlproject.files import PICKLES
 
 if TYPE_CHECKING:
     from mlproject.classifier.network import GreyEfficientNet
 
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"
 PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 HEAD = ("classifier.weight", "classifier.bias")
 
 State = dict[str, torch.Tensor]
@@ -54,7 +54,7 @@ def load_weights(module: "GreyEfficientNet", source: str) -> None:
     elif source == "imagenet":
         path = hub_file(backbone, module.network.pretrained_cfg.get("hf_hub_id"))
         _load_timm_state(module, read_safetensors(path), f"ImageNet weights {path}")
-    elif Path(source).suffix.lower() in (".safetensors", *PICKLE_SUFFIXES) or "/" in source:
+    elif Path(source).suffix.lower() in (".safetensors", *PICKLES) or "/" in source:
         state = read_safetensors(Path(source))
         # the project's own files hold the module, in which timm's network stands under this name
         if any(name.startswith("network.") for name in state):
@@ -72,7 +72,7 @@ def read_safetensors(path: Path) -> State:
         UserError: a pickle, no such file, or no safetensors inside.
         IntegrityError: the folder's checksums.json does not hold.
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES:
+    if path.suffix.lower() in PICKLES:
         raise UserError(
             f"weights {path}: a pickle, which can run code when it is read, is never loaded; "
             "convert it with safetensors.torch.save_file and offer the .safetensors file"
@@ -144,9 +144,9 @@ def hub_file(backbone: str, repository: str | None) -> Path:
             socket.create_connection((host, 443), timeout=5).close()
         return Path(hf_hub_download(repository, "model.safetensors"))
     except (OSError, HfHubHTTPError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"classifier.weights: imagenet for {backbone} could not be fetched from {host} ({reason}); {elsewhere}"
+            f"classifier.weights: imagenet for {backbone} could not be fetched from {host} ({one_line(error)}); "
+            f"{elsewhere}"
         ) from None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject.data.duplicates import ImageFacts, near_duplicates
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 from mlproject.plain_text import as_cells, escaped, is_fit, of_cells
 
 REQUIRED = ("image_path", "label", "subject_id", "split")
@@ -65,8 +65,7 @@ def read_rows(path: str | Path, expected: str) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; expected {expected}") from None
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as CSV: {escaped(reason)[:_LONGEST]}") from None
+        raise UserError(f"{path} cannot be read as CSV: {escaped(one_line(error, _LONGEST))}") from None
     # a row with too few fields has empty ones
     raw = raw.fillna("").map(str.strip)
     raw.columns = pd.Index(raw.iloc[0].tolist())

@@ -12,6 +12,10 @@ from mlproject.data.checks import BOX, SPLITS
 from mlproject.data.images import read_grey
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
+from mlproject.runtime import available_cores
+
+# the settings that decide how a crop is cut, as `data` and dataset.json name them
+PREPROCESSING = ("crop", "window_px", "size", "clahe_clip", "clahe_tiles")
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def load_crops(dataset: DataSet, split: str, *, workers: int = 0) -> Crops:
         except UserError as error:
             raise UserError(f"data set {dataset.name}, image {path}: {error}") from None
 
-    with ThreadPoolExecutor(workers or None) as pool:
+    with ThreadPoolExecutor(workers or available_cores()) as pool:
         images = list(pool.map(cut, zip(rows["image_path"], boxes, strict=True)))
     return Crops(
         images=np.stack(images),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -86,7 +86,9 @@ def read_dicom(path: str | Path, where: str | None = None) -> DicomFrames:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # pydicom converts an element when it is asked for it, and raises whatever that leads to
-        raise UserError(f"{where}: cannot be read as DICOM ({_reason(error)}); copy it again or leave it out") from None
+        raise UserError(
+            f"{where}: cannot be read as DICOM ({one_line(error)}); copy it again or leave it out"
+        ) from None
 
 
 def _read(path: str | Path, where: str) -> DicomFrames:
@@ -115,7 +117,7 @@ def _read(path: str | Path, where: str) -> DicomFrames:
         syntax = header.file_meta.get("TransferSyntaxUID", None)
         name = getattr(syntax, "name", None) or "unknown transfer syntax"
         raise UserError(
-            f"{where}: its pixels cannot be decoded ({name}: {_reason(error)}); export it uncompressed or as JPEG"
+            f"{where}: its pixels cannot be decoded ({name}: {one_line(error)}); export it uncompressed or as JPEG"
         ) from None
     axes = 2 if kind in _GREY else 3
     if pixels.ndim == axes:
@@ -191,7 +193,7 @@ def _grey(header: "Dataset", pixels: np.ndarray, where: str) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # tables and windows that break the standard
-        raise UserError(f"{where}: its grey levels cannot be shown ({_reason(error)}); export it as PNG") from None
+        raise UserError(f"{where}: its grey levels cannot be shown ({one_line(error)}); export it as PNG") from None
     if high == low:
         raise UserError(f"{where}: its window shows no range of grey levels; export it as PNG")
     grey = np.rint(np.clip((shown - low) / (high - low), 0, 1) * 255).astype(np.uint8)
@@ -228,7 +230,3 @@ def _luma(pixels: np.ndarray, where: str) -> np.ndarray:
     if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
         raise UserError(f"{where}: colour of {pixels.dtype} in {pixels.shape[-1]} planes; export it as 8-bit RGB")
     return np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in pixels])
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -17,7 +17,7 @@ import openpyxl
 
 from mlproject.data.checks import Problems, files_below, stays_inside
 from mlproject.data.images import SUFFIXES
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 
 DOI = "10.17632/n2rbrb9t4f.1"
 PROXY = "label: proxy derived from annotation, not a clinical outcome"
@@ -152,8 +152,7 @@ def _read_sheet(workbook: Path) -> list[tuple[Any, ...]]:
         if len(rows) > _MOST_ROWS:
             raise ValueError(f"more than {_MOST_ROWS} rows")
     except Exception as error:  # openpyxl raises whatever its zip and XML readers raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{workbook}: cannot be read as an Excel workbook ({reason}); copy it again") from None
+        raise UserError(f"{workbook}: cannot be read as an Excel workbook ({one_line(error)}); copy it again") from None
     return rows
 
 

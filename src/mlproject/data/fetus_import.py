@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mlproject.config import DataConfig
-from mlproject.data import fetus_framework
+from mlproject.data import fetus_framework, kinds
 from mlproject.data.checks import BOX, Problems
 from mlproject.data.duplicates import ImageFacts, merge_groups, near_duplicates
 from mlproject.data.importing import (
@@ -70,7 +70,7 @@ def import_fetus(config: DataConfig, out: Path, workers: int) -> DataSet:
         table["split"] = split_subjects(table, config)
     info = {
         "name": "fetus-framework",
-        "data_kind": "clinical_frames",
+        "data_kind": kinds.CLINICAL,
         "label_rule": rule.as_info(),
         "split": split_info(config, config.split),
         "preprocessing": preprocessing_of(config),

@@ -12,6 +12,7 @@ from mlproject.data.dicom import holds_dicom
 from mlproject.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+WHITE = 255
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # a file of a few bytes can claim any size: 8192 x 8192 is far above every scanner's frame and fits into memory
 MAX_PIXELS = 2**26
@@ -89,13 +90,37 @@ def encode_png(image: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-def grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """uint8 [n, size, size] side by side in rows of `columns`, as one uint8 picture [height, width]."""
-    n, height, width = images.shape
-    rows = -(-n // columns)
-    picture = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), 255, dtype=np.uint8)
+def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Images side by side, row after row, as one image.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        columns: images in a row; the rest of the last row stays white.
+        gap: pixels of white between them.
+
+    Returns:
+        uint8 [height, width] or [height, width, 3] of them all. Grey levels are kept as they are.
+
+    Raises:
+        UserError: no images, not uint8, or no column.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images) or columns < 1:
+        raise UserError(
+            f"image grid: got {images.dtype} of shape {images.shape} in {columns} columns; expected at least one uint8 "
+            "image and one column"
+        )
+    count, height, width = images.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:])
+    picture = np.full(shape, WHITE, dtype=np.uint8)
     for number, image in enumerate(images):
-        top = gap + (number // columns) * (height + gap)
-        left = gap + (number % columns) * (width + gap)
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
         picture[top : top + height, left : left + width] = image
     return picture
+
+
+def grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """`image_grid` of uint8 [n, height, width] in a white frame, so that grids can be stacked."""
+    return np.pad(image_grid(images, columns, gap), gap, constant_values=WHITE)

@@ -8,12 +8,11 @@ import pandas as pd
 
 from mlproject.config import DataConfig
 from mlproject.data.checks import Problems
+from mlproject.data.crops import PREPROCESSING
 from mlproject.data.duplicates import ImageFacts, inspect_images
 from mlproject.data.manifest import DataSet, write_dataset
 from mlproject.data.splits import split_by_fold, split_by_fractions, subject_labels
 from mlproject.errors import UserError
-
-PREPROCESSING = ("crop", "window_px", "size", "clahe_clip", "clahe_tiles")
 
 
 def preprocessing_of(config: DataConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.data import kinds
 from mlproject.data.checks import (
     BOX,
     CLASS_NAMES,
@@ -25,11 +26,10 @@ from mlproject.data.checks import (
     read_manifest,
 )
 from mlproject.data.duplicates import ImageFacts, inspect_images
-from mlproject.errors import IntegrityError, UserError
+from mlproject.errors import IntegrityError, UserError, one_line
 from mlproject.files import atomic_folder, atomic_write_json, atomic_write_text
 
 SCHEMA_VERSION = 1
-DATA_KINDS = ("phantom_not_clinical", "clinical_frames", "user_images", "synthetic")
 _NEEDED = ("schema_version", "name", "data_kind", "digest", "label_rule", "split", "preprocessing", "counts")
 
 
@@ -73,11 +73,6 @@ class DataSet:
         """Where the labels come from: rule, threshold, pool, text."""
         return self.info["label_rule"]
 
-    @property
-    def train_subjects(self) -> list[str]:
-        """Subjects of the train split, sorted."""
-        return self.subjects("train")
-
     def subjects(self, split: str) -> list[str]:
         """Subjects of one split, sorted."""
         return sorted(set(self.table.loc[self.table["split"] == split, "subject_id"]))
@@ -117,7 +112,7 @@ def load_dataset(root: str | Path) -> DataSet:
     problems = Problems(str(manifest))
     if "sha256" not in table:
         problems.add("column sha256 is missing; prepare_data with source=manifest writes it")
-    check_splits(table, problems, synthetic=info["data_kind"] == "synthetic")
+    check_splits(table, problems, synthetic=info["data_kind"] == kinds.SYNTHETIC)
     check_paths(table, root, problems)
     problems.raise_any()
     with ThreadPoolExecutor() as pool:
@@ -147,7 +142,7 @@ def _read_info(root: Path) -> dict[str, Any]:
             "(source=manifest takes a manifest.csv)"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} cannot be read as JSON: {one_line(error)}") from None
     lacking = [key for key in _NEEDED if not isinstance(info, dict) or key not in info]
     if lacking:
         raise UserError(f"{path}: {', '.join(lacking)} missing; prepare the data set again")
@@ -156,8 +151,8 @@ def _read_info(root: Path) -> dict[str, Any]:
             f"{path}: schema_version {info['schema_version']!r}, this project reads {SCHEMA_VERSION}; prepare the data "
             "set again"
         )
-    if info["data_kind"] not in DATA_KINDS:
-        raise UserError(f"{path}: data_kind {info['data_kind']!r} is none of {', '.join(DATA_KINDS)}")
+    if info["data_kind"] not in kinds.DATA_KINDS:
+        raise UserError(f"{path}: data_kind {info['data_kind']!r} is none of {', '.join(kinds.DATA_KINDS)}")
     return info
 
 
@@ -192,8 +187,8 @@ def write_dataset(
         UserError: any breach of the contract (see `checks`), all listed with the manifest's lines; nothing is left.
     """
     root = Path(root)
-    assert info["data_kind"] in DATA_KINDS
-    synthetic = info["data_kind"] == "synthetic"
+    assert info["data_kind"] in kinds.DATA_KINDS
+    synthetic = info["data_kind"] == kinds.SYNTHETIC
     with atomic_folder(root) as folder:
         rows = table(folder) if callable(table) else table
         for image_path, source in (copy_images or {}).items():

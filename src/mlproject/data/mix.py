@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from mlproject.data.crops import Crops
+from mlproject.data.crops import PREPROCESSING, Crops
 from mlproject.data.manifest import DataSet
 from mlproject.data.splits import stratified_order, subject_labels
 from mlproject.errors import UserError
 from mlproject.runtime import seed_for
-
-_PREPROCESSING = ("crop", "window_px", "size", "clahe_clip", "clahe_tiles")
 
 
 class MixedSource:
@@ -204,7 +202,7 @@ def refuse_other_preprocessing(synthetic_info: Mapping[str, Any], real: DataSet)
     made = synthetic_info.get("preprocessing", {})
     different = [
         f"{key} {made.get(key)!r} against {real.preprocessing.get(key)!r}"
-        for key in _PREPROCESSING
+        for key in PREPROCESSING
         if made.get(key) != real.preprocessing.get(key)
     ]
     if different:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject.config import DataConfig
+from mlproject.data import kinds
 from mlproject.data.crops import Crops, load_crops
 from mlproject.data.fetus_import import import_fetus
 from mlproject.data.images import grid
@@ -60,7 +61,7 @@ def _prepare_phantom(config: DataConfig, out: Path, workers: int, progress: Call
             )
     info = {
         "name": "nt-phantom",
-        "data_kind": "phantom_not_clinical",
+        "data_kind": kinds.PHANTOM,
         "label_rule": dict(phantom_set.LABEL_RULE),
         "split": {
             "kind": "phantom",

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mlproject.config import DataConfig
+from mlproject.data import kinds
 from mlproject.data.checks import SPLITS, Problems, check_paths, files_below, read_manifest
 from mlproject.data.dicom import burned_in_text_warning, is_dicom, read_dicom
 from mlproject.data.duplicates import merge_groups, near_duplicates
@@ -164,7 +165,7 @@ def _import_images(
     kind = "fractions" if config.split == "official" else config.split
     info = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", where.parent.name if where.is_file() else where.name) or "images",
-        "data_kind": "user_images",
+        "data_kind": kinds.USER,
         "label_rule": dict(_OWN_LABELS),
         "split": {"kind": "given"} if keep_split else split_info(config, kind),
         "preprocessing": preprocessing_of(config),

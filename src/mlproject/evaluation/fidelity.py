@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import pairwise_distances
 
+from mlproject.data.checks import CLASS_NAMES
 from mlproject.errors import UserError
 from mlproject.evaluation.intervals import Interval, auc_score_interval, wilson_interval
 from mlproject.evaluation.metrics import binary_metrics, check_predictions
@@ -56,7 +57,7 @@ def class_fidelity(
     threshold: float,
     *,
     level: float,
-    class_names: tuple[str, str] = ("normal", "anomalous"),
+    class_names: tuple[str, str] = CLASS_NAMES,
     minimum_n: int = MINIMUM_N,
 ) -> ClassFidelity:
     """Recall of each class with Wilson intervals, and the AUC with a score interval, every image being one trial.

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from mlproject.data.checks import CLASS_NAMES
 from mlproject.evaluation.curves import Curve
 from mlproject.evaluation.metrics import check_predictions
 from mlproject.evaluation.tables import COLUMNS, Results, metric_title
@@ -18,7 +19,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#0
 CLASS_COLOURS = PALETTE[:2]
 MIX_COLOURS = {"real": "#0072B2", "synthetic": "#E69F00", "hybrid": "#009E73"}
 INK, FAINT = "#222222", "#9a9a9a"
-CLASS_NAMES = ("normal", "anomalous")
 DPI = 100
 
 
@@ -137,35 +137,6 @@ def score_histogram_figure(
     style_axes(axes, "probability of anomalous", "images", title or "Scores by true class")
     # outside the axes, since scores pile up at both ends
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=12)
-    return figure
-
-
-def training_curve_figure(
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-    title: str = "",
-    marks: Mapping[str, float] | None = None,
-) -> Figure:
-    """Values over steps, one panel for each quantity.
-
-    Args:
-        panels: {quantity: {series: (steps, values)}}; a series may have its own steps.
-        title: above all panels.
-        marks: {name: step} drawn as vertical lines, such as the step of the best checkpoint.
-    """
-    figure = new_figure(800, 80 + 280 * len(panels))
-    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (quantity, series) in zip(all_axes, panels.items(), strict=True):
-        for position, (name, (steps, values)) in enumerate(series.items()):
-            marker = "o" if len(steps) <= 40 else None
-            colour = PALETTE[position % len(PALETTE)]
-            axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=name)
-        for name, step in (marks or {}).items():
-            axes.axvline(step, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"{name} ({step:g})")
-        style_axes(axes, "step" if axes is all_axes[-1] else "", quantity, "")
-        if len(series) > 1 or marks:
-            axes.legend(frameon=False, fontsize=11)
-    if title:
-        figure.suptitle(title, fontsize=14, color=INK, x=0.02, ha="left")
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlproject.data.checks import CLASS_NAMES
 from mlproject.errors import UserError
 from mlproject.evaluation.distribution import (
     MINIMUM_N,
@@ -23,7 +24,7 @@ from mlproject.evaluation.texture import grey_histogram_distance, radial_spectru
 
 # a logistic regression on more images of each kind takes long and learns little more
 _TOLD_APART = 500
-GROUPS = ("all", "normal", "anomalous")
+GROUPS = ("all", *CLASS_NAMES)
 
 
 @dataclass(frozen=True)

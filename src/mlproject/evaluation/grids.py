@@ -1,42 +1,14 @@
-"""Grids of images: as one array, and as figures with a label for each row."""
+"""Grids of images as figures, with a label for each row."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from mlproject.data.checks import CLASS_NAMES
+from mlproject.data.images import image_grid
 from mlproject.errors import UserError
-from mlproject.evaluation.figures import CLASS_NAMES, INK, new_figure
-
-GAP_PX = 2
-GAP_GREY = 255
-
-
-def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images side by side, row after row, as one image.
-
-    Args:
-        images: uint8 [n, height, width] or [n, height, width, 3].
-        columns: images in a row; the rest of the last row stays white.
-
-    Returns:
-        uint8 [rows, columns] of images with a white gap of 2 px between them. Grey levels are kept as they are.
-    """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images) or columns < 1:
-        raise UserError(
-            f"image grid: got {images.dtype} of shape {images.shape} in {columns} columns; expected at least one uint8 "
-            "image and one column"
-        )
-    count, height, width = images.shape[:3]
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    shape = (rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, *images.shape[3:])
-    grid = np.full(shape, GAP_GREY, dtype=np.uint8)
-    for position, image in enumerate(images):
-        top, left = (position // columns) * (height + GAP_PX), (position % columns) * (width + GAP_PX)
-        grid[top : top + height, left : left + width] = image
-    return grid
+from mlproject.evaluation.figures import INK, new_figure
 
 
 def _shown_at(image: np.ndarray, width_px: int) -> np.ndarray:

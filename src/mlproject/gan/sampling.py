@@ -20,7 +20,7 @@ from torch import Tensor
 from mlproject.checksums import verify_checksums, write_checksums
 from mlproject.config import GanConfig
 from mlproject.errors import UserError
-from mlproject.files import atomic_folder, atomic_write_bytes, atomic_write_json
+from mlproject.files import PICKLES, atomic_folder, atomic_write_bytes, atomic_write_json
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.networks import build_networks
 from mlproject.runtime import torch_generator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 WEIGHTS_NAME, INFO_NAME = "generator.safetensors", "generator.json"
 # images in every pass of the network, whatever was asked for
 TILE = 32
-_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def load_generator(path: str | Path, expected_digest: str | None = None) -> Gene
     if not path.exists():
         raise UserError(f"generator {path} does not exist; train one with src/train_gan.py")
     if path.is_file():
-        if path.suffix.lower() in _PICKLES:
+        if path.suffix.lower() in PICKLES:
             raise UserError(
                 f"generator {path} is a pickle, which runs code when it is read; expected {WEIGHTS_NAME} with "
                 f"{INFO_NAME} and checksums.json beside it"

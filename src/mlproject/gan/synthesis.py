@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlproject.data import kinds
 from mlproject.data.images import encode_png, grid
 from mlproject.data.manifest import DataSet, write_dataset
 from mlproject.errors import UserError
@@ -80,7 +81,7 @@ def write_synthetic(
     info = generator.info
     description: dict[str, Any] = {
         "name": f"synthetic-{generator.digest[:8]}-{seed}",
-        "data_kind": "synthetic",
+        "data_kind": kinds.SYNTHETIC,
         "label_rule": {
             "rule": "generator_class",
             "threshold": None,

@@ -1,7 +1,10 @@
 """What the stages share: what they say, how they name data and models, and the training images that they use."""
 
+import contextlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,18 @@ _DECODED_AT_MOST = 6
 def say(text: str) -> None:
     """A line on stdout, at once, so that a log shows it in its place; names in it cannot move the cursor."""
     print("\n".join(escaped(line) for line in text.split("\n")), flush=True)
+
+
+@contextlib.contextmanager
+def said_to(log: Path) -> Iterator[None]:
+    """What is printed in the block goes to the end of a file, whose folder is made."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open(log, "a", encoding="utf-8") as stream,
+        contextlib.redirect_stdout(stream),
+        contextlib.redirect_stderr(stream),
+    ):
+        yield
 
 
 def data_identity(dataset: DataSet) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlproject.checksums import file_sha256
 from mlproject.config import Configuration, DataConfig
+from mlproject.data import kinds
 from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.data.prepare import prepare, preview
 from mlproject.errors import UserError
@@ -14,9 +15,6 @@ from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import describe_dataset, say
 from mlproject.tracking import Run
-
-# Only what no licence keeps on the user's disk is copied into the artifact store.
-_STORED_KINDS = ("phantom_not_clinical", "synthetic")
 
 
 def _source_digest(config: DataConfig) -> str:
@@ -60,7 +58,7 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
     run.set_tags({"dataset_path": str(folder.resolve())})
     run.log_dataset(dataset, context="prepared")
     run.report_image(0, "crops", preview(dataset, 16))
-    if dataset.data_kind in _STORED_KINDS:
+    if dataset.data_kind in kinds.OPEN_KINDS:
         run.log_artifacts(folder, "dataset")
     else:
         # licensed images stay where they are; their description does not

@@ -12,6 +12,7 @@ from mlproject.classifier.feature_space import feature_space
 from mlproject.classifier.inference import predict_logits, sigmoid
 from mlproject.classifier.training import train_classifier as train
 from mlproject.config import Configuration
+from mlproject.data import kinds
 from mlproject.data.crops import Crops
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
@@ -59,7 +60,7 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
             f"{generator} was trained on data {generator.meta['data_digest'][:12]}, not on {dataset.name} "
             f"{dataset.digest[:12]} as it is cut here; name its data set with --data"
         )
-    source = reference_phantom(run, config, dataset) if dataset.data_kind == "phantom_not_clinical" else dataset
+    source = reference_phantom(run, config, dataset) if dataset.data_kind == kinds.PHANTOM else dataset
     key = stage_key(
         "eval_gan",
         fidelity=dataclasses.asdict(config.fidelity),

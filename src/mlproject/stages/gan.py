@@ -12,6 +12,7 @@ from mlproject import registry, runtime
 from mlproject.cards import describe
 from mlproject.classifier.feature_space import feature_space, lite0_maps
 from mlproject.config import ClassifierConfig, Configuration
+from mlproject.data import kinds
 from mlproject.data.crops import load_crops
 from mlproject.data.manifest import DataSet
 from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
@@ -23,7 +24,7 @@ from mlproject.gan.sampling import Generator, load_generator, save_generator
 from mlproject.gan.synthesis import write_synthetic
 from mlproject.gan.training import SELECTION, Evaluate, generator_steps
 from mlproject.gan.training import train_gan as train
-from mlproject.pipeline import stage_key, subjects_digest, work_folder
+from mlproject.pipeline import chosen_by, stage_key, subjects_digest, work_folder
 from mlproject.progress import bar
 from mlproject.registry import ModelReference
 from mlproject.stages.common import data_identity, describe_dataset, say, training_crops, used_subjects
@@ -56,7 +57,7 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     key = stage_key(
         "train_gan",
         gan=dataclasses.asdict(config.gan),
-        chosen_by=[config.fidelity.while_training, config.fidelity.features],
+        chosen_by=chosen_by(config),
         data=data_identity(dataset),
         subjects=subjects_digest(subjects),
     )
@@ -235,7 +236,7 @@ def resolve_synthetic(
         return None
     if reference:
         pool = resolve_data(run, config, reference)
-        if pool.data_kind != "synthetic":
+        if pool.data_kind != kinds.SYNTHETIC:
             raise UserError(f"synthetic: {reference} holds {pool.data_kind}, not synthetic images")
     else:
         model = resolve_generator(run, config, generator, dataset, beside=settings)

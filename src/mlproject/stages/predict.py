@@ -17,6 +17,7 @@ from mlproject.classifier.explain import grad_cam_maps, overlay_png
 from mlproject.classifier.inference import Classifier, load_classifier
 from mlproject.classifier.judging import Judgements, judge
 from mlproject.config import Configuration
+from mlproject.data import kinds
 from mlproject.data.boxes import check_inside, read_boxes
 from mlproject.data.checks import BOX, SPLITS, Problems, files_below
 from mlproject.data.crops import cut_crop, load_crops
@@ -94,7 +95,7 @@ def predict(
     run.set_tags({"classifier_digest": model.digest, "data_kind": str(model.meta["data_kind"])})
     run.log_metrics({"predict.images": float(len(table)), "predict.anomalous": float(anomalous)})
     say(f"predict: {len(table)} images, {anomalous} called anomalous from a probability of {found.threshold:.3f} on")
-    if model.meta["data_kind"] == "phantom_not_clinical":
+    if model.meta["data_kind"] == kinds.PHANTOM:
         say("the classifier was trained on a phantom: what it says of clinical images means nothing")
     say(f"written to {folder / TABLE}" + (f" and {folder / PICTURES}" if pictures else ""))
     return table

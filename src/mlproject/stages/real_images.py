@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlproject.config import Configuration
-from mlproject.data.crops import Crops, load_crops
+from mlproject.data.crops import PREPROCESSING, Crops, load_crops
 from mlproject.data.manifest import DataSet
 from mlproject.stages.data import resolve_data
 from mlproject.tracking import Run
@@ -41,7 +41,7 @@ def reference_phantom(run: Run, config: Configuration, dataset: DataSet) -> Data
     seed = settings.reference_seed + (settings.reference_seed == own_seed)
     data = dataclasses.replace(
         config.data,
-        **{name: dataset.preprocessing[name] for name in ("crop", "window_px", "size", "clahe_clip", "clahe_tiles")},
+        **{name: dataset.preprocessing[name] for name in PREPROCESSING},
         source="phantom",
         path="",
         seed=seed,

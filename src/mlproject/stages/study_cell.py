@@ -1,6 +1,5 @@
 """One cell of a study: a generator, its images, and every arm's classifiers, all of one seed and number of subjects."""
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -13,18 +12,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from mlproject import tracking
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
-from mlproject.errors import UserError
+from mlproject.errors import UserError, kind_and_words
 from mlproject.evaluation.metrics import binary_metrics, subject_scores
 from mlproject.files import atomic_write_json
+from mlproject.processes import terminated_like_ctrl_c
 from mlproject.registry import ModelReference
 from mlproject.stages import classifier as classifier_stages
 from mlproject.stages import gan as gan_stages
+from mlproject.stages.common import said_to
 from mlproject.study.design import Arm, Design, Fit, cell_config, design_of, fits_of_cell, trials_of
-from mlproject.tracking import Run
+from mlproject.tracking import Run, attach_store
 
 Result = TypeVar("Result")
 FIT_TAG = "study.fit"  # the key of a fit's configuration, by which a later study knows that it is finished
@@ -50,8 +50,8 @@ def cell_process(
     uri: str, experiment_id: str, parent_id: str, config: Configuration, seed: int, subjects: int, data: str, out: str
 ) -> None:
     """`run_cell` in a process of its own: opens the store, writes the records to `<out>.json`."""
-    with tracking.terminated_like_ctrl_c():
-        parent = Run(tracking.attach_store(uri, experiment_id), parent_id, "study")
+    with terminated_like_ctrl_c():
+        parent = Run(attach_store(uri, experiment_id), parent_id, "study")
         cell_to_file(parent, config, seed, subjects, load_dataset(data), Path(out))
 
 
@@ -64,13 +64,8 @@ def cell_to_file(parent: Run, config: Configuration, seed: int, subjects: int, d
         dataset: of the seed.
     """
     terminal = sys.stdout
-    out.parent.mkdir(parents=True, exist_ok=True)
     own = cell_config(config, seed, subjects)
-    with (
-        open(out.with_suffix(".log"), "a", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
+    with said_to(out.with_suffix(".log")):
         tell = functools.partial(print, file=terminal, flush=True)
         records = _Cell(parent, own, design_of(config), seed, subjects, dataset, tell).run()
     atomic_write_json(out.with_suffix(".json"), [dataclasses.asdict(record) for record in records])
@@ -141,7 +136,7 @@ class _Cell:
             runs = {trial: model.run_id for trial, (model, _) in trained.items()}
             trial = next(iter(runs)) if len(runs) == 1 else self._chosen(runs)
         except Exception as error:
-            self._fail("train_classifier", arm.name, "", _reason(error))
+            self._fail("train_classifier", arm.name, "", kind_and_words(error))
             return
         model, config = trained[trial]
 
@@ -192,7 +187,7 @@ class _Cell:
                 result = work(child)
             self._record(child, stage, arm, trial, getattr(result, "digest", ""))
         except Exception as error:  # whatever it is, the other fits are not to go with it
-            self._fail(stage, arm, trial, _reason(error))
+            self._fail(stage, arm, trial, kind_and_words(error))
             return None
         self._tell(f"  {self._name}: {label}, {self._told(child, time.monotonic() - started)}")
         return result
@@ -217,8 +212,3 @@ class _Cell:
 
 def _fit_tag(fit: Fit | None) -> dict[str, str]:
     return {FIT_TAG: fit.key} if fit else {}
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -14,13 +14,13 @@ from mlproject.classifier.explain import CASES_FOLDER, write_cases
 from mlproject.classifier.feature_space import feature_space
 from mlproject.classifier.inference import load_classifier
 from mlproject.config import Configuration, as_nested
+from mlproject.data import kinds
 from mlproject.data.checks import CLASS_NAMES
 from mlproject.data.crops import Crops
-from mlproject.data.images import encode_png
+from mlproject.data.images import encode_png, image_grid
 from mlproject.data.manifest import DataSet
 from mlproject.data.phantom_set import UNSEEN_SITE
 from mlproject.errors import UserError
-from mlproject.evaluation.grids import image_grid
 from mlproject.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from mlproject.stages.common import decoded_crops, training_crops, used_subjects
 from mlproject.stages.data import dataset_of_run
@@ -34,8 +34,6 @@ SCHEMA_VERSION = 1
 PICTURE_FOLDERS = (CASES_FOLDER.parent, CASES_FOLDER)
 _COLUMNS, _LINES = 8, 4
 _IMAGES_OF_FEATURES = 150
-# pixels of these may be shown; others are licensed or a person's own
-_SHOWN_KINDS = ("phantom_not_clinical", "synthetic")
 # the tables of predictions that a fit logged, by the stage that logged them
 _TABLES = {
     "train_classifier": (("val", "val_predictions"),),
@@ -92,7 +90,7 @@ def describe_design(design: Design, config: Configuration, dataset: DataSet) -> 
 
 
 def _unseen_sites(dataset: DataSet) -> list[str]:
-    if dataset.data_kind == "phantom_not_clinical":
+    if dataset.data_kind == kinds.PHANTOM:
         return list(UNSEEN_SITE)
     if "site" not in dataset.table:
         return []
@@ -171,7 +169,7 @@ def write_pictures(
     if pool is not None:
         sets["synthetic"] = decoded_crops(pool, "train", own.run.workers)
     for kind, crops in sets.items():
-        if kind == "real" and dataset.data_kind not in _SHOWN_KINDS:
+        if kind == "real" and dataset.data_kind not in kinds.OPEN_KINDS:
             continue
         for label, name in enumerate(CLASS_NAMES):
             images = crops.images[_one_of_each_subject(crops, label, _COLUMNS * _LINES)]
@@ -182,7 +180,7 @@ def write_pictures(
         atomic_write_text(folder / "features.csv", csv_text(_features(own, sets)))
     evaluated = here.get(("eval_classifier", design.primary.arm))
     trained = [r for r in records if evaluated and r.stage == "train_classifier" and r.digest == evaluated.digest]
-    if trained and dataset.data_kind in _SHOWN_KINDS:
+    if trained and dataset.data_kind in kinds.OPEN_KINDS:
         model = registry.of_run(run.store, trained[0].run_id, registry.CLASSIFIER)
         validation = decoded_crops(dataset, "val", own.run.workers)
         classifier = load_classifier(model.folder, model.digest, runtime.resolve_device(own.run.device))

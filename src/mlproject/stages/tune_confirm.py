@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlproject import tracking
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet, load_dataset
-from mlproject.errors import UserError
+from mlproject.errors import UserError, kind_and_words
 from mlproject.files import atomic_write_json
-from mlproject.processes import run_each
-from mlproject.stages.common import say
+from mlproject.processes import run_each, terminated_like_ctrl_c
+from mlproject.stages.common import said_to, say
 from mlproject.stages.data import resolve_data
 from mlproject.stages.tune_fit import fit_hybrid, temporary_files_removed
 from mlproject.stages.tune_trial import Place, take_gpu
-from mlproject.tracking import Run
+from mlproject.tracking import Run, attach_store
 from mlproject.tuning.database import Locks
 from mlproject.tuning.plan import confirm_config, confirm_key, trial_config
 from mlproject.tuning.report import Pair
@@ -85,8 +84,7 @@ class Confirmation:
                 try:
                     self.one(seed, wait)
                 except Exception as error:
-                    text = " ".join(str(error).split())[:500]
-                    reason = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+                    reason = kind_and_words(error)
                 yield seed, reason or self._elsewhere(seed)
             return
         store = self.run.store
@@ -111,12 +109,7 @@ class Confirmation:
             wait: for another process that has this seed at work; otherwise it is left to it and nothing is written.
         """
         out = self._out(seed)
-        with (
-            open(out.with_suffix(".log"), "a", encoding="utf-8") as log,
-            contextlib.redirect_stdout(log),
-            contextlib.redirect_stderr(log),
-            contextlib.closing(Locks(self.place.url)) as locks,
-        ):
+        with said_to(out.with_suffix(".log")), contextlib.closing(Locks(self.place.url)) as locks:
             if locks.take(f"confirm/{self.place.name}/{seed}", wait=wait):
                 found: dict[str, Any] = {"seed": seed}
                 for arm, settings in self.arms.items():
@@ -153,7 +146,7 @@ def confirm_process(
 ) -> None:
     """One seed in a process of its own."""
     take_gpu(config, number)
-    with tracking.terminated_like_ctrl_c():
-        run = Run(tracking.attach_store(uri, experiment_id), parent_id, "tune")
+    with terminated_like_ctrl_c():
+        run = Run(attach_store(uri, experiment_id), parent_id, "tune")
         dataset = load_dataset(data) if data else None
         Confirmation(run, config, dataset, arms, place, 1).one(seed, wait)

@@ -13,15 +13,15 @@ from typing import Any
 import optuna
 from optuna.trial import Trial
 
-from mlproject import tracking
 from mlproject.config import Configuration
 from mlproject.data.manifest import DataSet, load_dataset
-from mlproject.errors import Stopped, UserError
+from mlproject.errors import Stopped, UserError, kind_and_words
 from mlproject.pipeline import stage_key
-from mlproject.processes import is_alive, this_process
+from mlproject.processes import is_alive, terminated_like_ctrl_c, this_process
+from mlproject.stages.common import said_to
 from mlproject.stages.tune_fit import fit_hybrid, notes_of, temporary_files_removed
 from mlproject.stages.tune_runs import end_with_nested
-from mlproject.tracking import Run
+from mlproject.tracking import Run, attach_store
 from mlproject.tuning import search
 from mlproject.tuning.budget import all_fail, counted, other_generators, verdict_on
 from mlproject.tuning.database import Locks
@@ -51,8 +51,8 @@ def worker_process(
 ) -> None:
     """`work` in a process of its own, with one of the GPUs if there are any."""
     take_gpu(config, number)
-    with tracking.terminated_like_ctrl_c():
-        parent = Run(tracking.attach_store(uri, experiment_id), parent_id, "tune")
+    with terminated_like_ctrl_c():
+        parent = Run(attach_store(uri, experiment_id), parent_id, "tune")
         work(parent, config, load_dataset(data), place, number)
 
 
@@ -82,14 +82,7 @@ def work(parent: Run, config: Configuration, dataset: DataSet, place: Place, num
         number: of the worker, from 0.
     """
     terminal = sys.stdout
-    log_file = Path(place.folder) / f"worker-{number}.log"
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        open(log_file, "a", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-        search.quiet(),
-    ):
+    with said_to(Path(place.folder) / f"worker-{number}.log"), search.quiet():
         tell = functools.partial(print, file=terminal, flush=True)
         with contextlib.closing(Locks(place.url)) as locks:
             storage = search.connect(place.url, config.tune.heartbeat_seconds, create=False)
@@ -171,8 +164,7 @@ class _Worker:
                 self._tell(f"  {label}: pruned, {reason}")
             raise optuna.TrialPruned(str(reason)) from reason
         except Exception as error:
-            text = " ".join(str(error).split())[:500]
-            told = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+            told = kind_and_words(error)
             trial.set_user_attr("error", told)
             self._tell(f"  {label}: FAILED: {told}")
             raise

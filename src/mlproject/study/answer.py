@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from mlproject.data import kinds
 from mlproject.evaluation.tables import metric_title
 from mlproject.study.contrasts import MINIMUM_SEEDS
 from mlproject.study.results import POWER, ContrastResult
 
 _DATA = {
-    "phantom_not_clinical": "On the phantom (not clinical data)",
-    "clinical_frames": "On clinical frames (proxy label)",
-    "user_images": "On the imported images",
+    kinds.PHANTOM: "On the phantom (not clinical data)",
+    kinds.CLINICAL: "On clinical frames (proxy label)",
+    kinds.USER: "On the imported images",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from mlproject.config import ClassifierConfig, Configuration, as_nested, nearest
 from mlproject.errors import UserError
 from mlproject.evaluation.metrics import METRICS
-from mlproject.pipeline import stage_key
+from mlproject.pipeline import chosen_by, stage_key
 
 # what real_augmented tries after the configuration's own level, in this order
 LEVELS = ("light", "none", "medium", "strong")
@@ -254,7 +254,7 @@ def fits_of_cell(design: Design, config: Configuration) -> list[Fit]:
         config: of the cell.
     """
     nested = as_nested(config)
-    generator = {"data": nested["data"], "gan": nested["gan"], "chosen_by": _chosen_by(config)}
+    generator = {"data": nested["data"], "gan": nested["gan"], "chosen_by": chosen_by(config)}
     inputs = {**generator, "synthesis": nested["synthesis"]}
     fits = []
     if design.needs_generator:
@@ -275,11 +275,6 @@ def fits_of_cell(design: Design, config: Configuration) -> list[Fit]:
     return list(unique.values())
 
 
-def _chosen_by(config: Configuration) -> list[Any]:
-    """What chooses a generator's step while it trains."""
-    return [config.fidelity.while_training, config.fidelity.features]
-
-
 def all_fits(design: Design, config: Configuration) -> Iterator[tuple[int, int, list[Fit]]]:
     """(seed, subjects, fits) of every cell, in the order in which they are run."""
     for seed, size in design.cells():
@@ -295,6 +290,6 @@ def study_key(design: Design, config: Configuration) -> str:
         "study",
         design=dataclasses.asdict(design),
         study={name: value for name, value in nested["study"].items() if name not in parsed},
-        chosen_by=_chosen_by(config),
+        chosen_by=chosen_by(config),
         **{name: nested[name] for name in _SECTIONS},
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.data import kinds
 from mlproject.errors import UserError
 from mlproject.plain_text import of_cells
 
@@ -62,7 +63,7 @@ def unseen_sites(design: dict[str, Any]) -> tuple[str, ...]:
     named = design.get("unseen_sites")
     if named is not None:
         return tuple(str(site) for site in named)
-    return ("C",) if design.get("data_kind") == "phantom_not_clinical" else ()
+    return ("C",) if design.get("data_kind") == kinds.PHANTOM else ()
 
 
 def read_study(folder: str | Path) -> Study:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from mlproject.data import kinds
 from mlproject.files import atomic_folder, atomic_write_text
 from mlproject.study import report_sections as found
 from mlproject.study import report_sections_use as use
@@ -20,9 +21,9 @@ from mlproject.study.statistics import Analysis
 REPORT = "report.html"
 TITLE = "Does synthetic ultrasound help the classifier?"
 _KICKERS = {
-    "phantom_not_clinical": "Study report. Phantom, not clinical data.",
-    "clinical_frames": "Study report. Clinical frames, labels by proxy.",
-    "user_images": "Study report. Imported images.",
+    kinds.PHANTOM: "Study report. Phantom, not clinical data.",
+    kinds.CLINICAL: "Study report. Clinical frames, labels by proxy.",
+    kinds.USER: "Study report. Imported images.",
 }
 _BUILDERS: tuple[Callable[[Material], Section | None], ...] = (
     found.differences,

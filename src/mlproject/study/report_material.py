@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.data import kinds
 from mlproject.study import report_tables as tables
 from mlproject.study import words
 from mlproject.study.folder import Study
 from mlproject.study.report_tables import Fits
 from mlproject.study.statistics import Analysis, analysis_tables
 
-# pixels of these may be shown to anyone; others are licensed or a person's own
-SHOWN_DATA_KINDS = ("phantom_not_clinical", "synthetic")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -66,7 +65,7 @@ class Material:
 
     @property
     def may_show_real(self) -> bool:
-        return self.design["data_kind"] in SHOWN_DATA_KINDS
+        return self.design["data_kind"] in kinds.OPEN_KINDS
 
 
 def estimate(row: Any, digits: int = 3) -> str:

@@ -5,20 +5,21 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.data import kinds
 from mlproject.study import words
 from mlproject.study.contrasts import MINIMUM_SEEDS, MINIMUM_SEEDS_OF_BOOTSTRAP
 from mlproject.study.report_material import Material
 from mlproject.study.report_page import Section, table
 
 _DATA_LIMITS = {
-    "phantom_not_clinical": (
+    kinds.PHANTOM: (
         "Phantom, not clinical: the images are drawn by a simulation. Only relative statements hold (one arm against "
         "another, at equal subjects); no score here says how a classifier would do on people."
     ),
-    "clinical_frames": (
+    kinds.CLINICAL: (
         "Clinical frames of one public collection: other scanners, operators and populations may behave otherwise."
     ),
-    "user_images": "Imported images: who was imaged, how and why is known to who provided them, not to this page.",
+    kinds.USER: "Imported images: who was imaged, how and why is known to who provided them, not to this page.",
 }
 _COUNT_NAMES = {
     "val_subjects": "Validation subjects",
@@ -90,10 +91,8 @@ def limits(material: Material, sections: list[Section]) -> Section:
     """What the study cannot say."""
     design, analysis = material.design, material.analysis
     primary, present = analysis.primary, {section.id for section in sections}
-    items = [_DATA_LIMITS.get(str(design["data_kind"]), f"Data of kind {design['data_kind']}.")]
-    items.append(
-        f"Label: proxy, not a clinical outcome. {_sentence(str(design.get('label_rule', 'Its rule is not stated.')))}"
-    )
+    kind, rule = str(design["data_kind"]), _sentence(str(design.get("label_rule", "Its rule is not stated.")))
+    items = [_DATA_LIMITS.get(kind, f"Data of kind {kind}."), f"{kinds.label_limit(kind)} {rule}"]
     if primary.contrast is None:
         items.append(
             f"{len(primary.seeds)} seeds have both arms of the primary contrast; below {MINIMUM_SEEDS} there is no "

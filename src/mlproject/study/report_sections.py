@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.data.checks import CLASS_NAMES
 from mlproject.study import report_figures as figures
 from mlproject.study import report_tables as tables
 from mlproject.study import words
@@ -92,7 +93,7 @@ def samples(material: Material) -> Section:
     """Grids of real and synthetic images, side by side."""
     section = Section("samples", "Real beside synthetic")
     shown = ("real", "synthetic") if material.may_show_real else ("synthetic",)
-    for name in ("normal", "anomalous"):
+    for name in CLASS_NAMES:
         for kind in shown:
             path = material.folder / "images" / f"{kind}-{name}.png"
             if path.is_file():

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, one_line
 from mlproject.plain_text import without_password
 
 # Optuna's tables on PostgreSQL lie in a schema of their own: MLflow's may share the database, and both call one
@@ -171,5 +171,4 @@ def unusable(url: str, error: Exception) -> UserError:
     """One line for a database that cannot be used, without its password."""
     if isinstance(error, ImportError):
         return UserError("tune.storage: PostgreSQL takes a driver; install it with pip install -e '.[postgres]'")
-    reason = " ".join(str(error).split())[:300]
-    return UserError(f"tune.storage: {without_password(url)} cannot be opened ({reason}); check the URL")
+    return UserError(f"tune.storage: {without_password(url)} cannot be opened ({one_line(error, 300)}); check the URL")

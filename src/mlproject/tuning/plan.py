@@ -7,7 +7,7 @@ from typing import Any
 
 from mlproject.config import Configuration, as_nested
 from mlproject.errors import UserError
-from mlproject.pipeline import stage_key
+from mlproject.pipeline import chosen_by, stage_key
 from mlproject.tuning.space import Parameter, space_text, with_settings
 
 DIRECTIONS = {"auc": ("maximize",), "auc_and_kid": ("maximize", "minimize")}
@@ -85,7 +85,7 @@ def generator_key(config: Configuration, data_digest: str) -> str:
         config: of a trial.
     """
     nested = as_nested(config)
-    return stage_key("train_gan", gan=nested["gan"], chosen_by=_chosen_by(config), data=[nested["data"], data_digest])
+    return stage_key("train_gan", gan=nested["gan"], chosen_by=chosen_by(config), data=[nested["data"], data_digest])
 
 
 def confirm_key(config: Configuration, data_digest: str) -> str:
@@ -97,11 +97,7 @@ def confirm_key(config: Configuration, data_digest: str) -> str:
     """
     nested = as_nested(config)
     sections = {name: nested[name] for name in _SECTIONS}
-    return stage_key("tune", confirm=True, chosen_by=_chosen_by(config), digest=data_digest, **sections)
-
-
-def _chosen_by(config: Configuration) -> list[Any]:
-    return [config.fidelity.while_training, config.fidelity.features]
+    return stage_key("tune", confirm=True, chosen_by=chosen_by(config), digest=data_digest, **sections)
 
 
 def fingerprint(config: Configuration, space: Sequence[Parameter], data_digest: str) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def fingerprint(config: Configuration, space: Sequence[Parameter], data_digest: 
     """
     nested = as_nested(trial_config(config))
     base = stage_key(
-        "tune", chosen_by=_chosen_by(config), digest=data_digest, **{name: nested[name] for name in _SECTIONS}
+        "tune", chosen_by=chosen_by(config), digest=data_digest, **{name: nested[name] for name in _SECTIONS}
     )
     return {"space": space_text(tuple(space)), "directions": list(DIRECTIONS[config.tune.objective]), "base": base}
 

@@ -10,6 +10,7 @@ import optuna
 from matplotlib.axes import Axes
 from optuna.trial import FrozenTrial, TrialState
 
+from mlproject.errors import one_line
 from mlproject.evaluation.figures import figure_png
 from mlproject.tuning.space import Parameter
 
@@ -45,7 +46,7 @@ def search_pictures(study: optuna.Study, space: Sequence[Parameter]) -> tuple[di
             pictures[name] = _png(draw)
         # what cannot be drawn of few or equal trials is no reason to lose the search's result
         except (ValueError, RuntimeError, ZeroDivisionError, np.linalg.LinAlgError) as error:
-            missing[name] = " ".join(str(error).split())[:200]
+            missing[name] = one_line(error)
     return pictures, missing
 
 

@@ -164,7 +164,7 @@ def _of_folder(source: Path, boxes: str, preprocessing: dict[str, Any], workers:
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(workers or None) as pool:
+    with ThreadPoolExecutor(workers or runtime.available_cores()) as pool:
         results = list(pool.map(read, zip(files, names, strict=True)))
     paths: list[str] = []
     numbers: list[int] = []

@@ -1,76 +1,48 @@
 """The study as a user runs it: the same tables however it is run, no fit twice, and a failure that takes none along."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import mlflow
+import desks
 import pandas as pd
 import pytest
 
-from mlproject.config import PROJECT_ROOT
-
 pytestmark = pytest.mark.slow
 
-CONFIG = """
-run: {workers: 1, device: cpu}
-data: {n_train: 10, n_val: 8, n_test: 8, frames_per_subject: 1, size: 32}
-gan: {steps: 2, batch_size: 4, base_channels: 4, latent_dim: 8, log_every: 1, grid_every: 2, checkpoint_every: 1,
-      precision: fp32, critic_steps: 1}
-synthesis: {per_class: 6, batch_size: 8}
-classifier: {backbone: test_efficientnet, weights: none, steps: 2, batch_size: 4, eval_every: 1, checkpoint_every: 1,
-             synthetic_per_class: 6}
-fidelity: {while_training: 0}
-evaluation: {bootstrap: 100}
-study: {subjects: "6, 10", seeds: 2, primary: hybrid_0.5_add - real_augmented @ 6, gan_steps: 0, trials: 2,
-        unseen_site_subjects: 8}
-"""
+CHANGES = {
+    "study": {
+        "subjects": "6, 10",
+        "seeds": 2,
+        "primary": "hybrid_0.5_add - real_augmented @ 6",
+        "gan_steps": 0,
+        "trials": 2,
+        "unseen_site_subjects": 8,
+    }
+}
 TABLES = ("scores.csv", "predictions.csv", "generators.csv", "shortcuts.csv", "features.csv")
 
 
-class Desk:
-    """A user's folder with a store of its own."""
+class Desk(desks.Desk):
+    """A folder for studies."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "config.yaml").write_text(CONFIG)
-        self.store = f"sqlite:///{folder}/mlflow.db"
-        self.environment = os.environ | {"MLFLOW_TRACKING_URI": self.store, "OMP_NUM_THREADS": "1"}
-
-    @property
-    def client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(self.store, self.store)
+        super().__init__(folder, CHANGES)
 
     def start(self, entry_point: str, *options: str) -> subprocess.Popen:
         # the tables are there before a test looks in while the study starts: two that make them get in each other's way
         self.client.search_experiments()
-        command = [sys.executable, str(PROJECT_ROOT / f"src/{entry_point}.py"), *options]
-        if entry_point == "study":
-            command += ["--config", str(self.folder / "config.yaml")]
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return self.launch(entry_point, options)
 
     def run(self, entry_point: str, *options: str, code: int = 0) -> str:
-        process = self.start(entry_point, *options)
-        printed, _ = process.communicate()
-        assert process.returncode == code, printed[-5000:]
-        return printed
-
-    def runs(self, **tags: str) -> list:
-        experiments = [found.experiment_id for found in self.client.search_experiments()]
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self.client.search_runs(experiments, wanted, max_results=1000))
+        return self.finish(self.start(entry_point, *options), code)
 
     def fits(self) -> Counter:
         """How often each piece of work was really done to its end."""
-        own = [run for run in self.runs() if run.info.status == "FINISHED" and "reused_from" not in run.data.tags]
-        return Counter(run.data.tags["stage.key"] for run in own if run.data.tags["stage"] != "study")
+        return self.counted([run for run in self.done() if run.data.tags["stage"] != "study"])
 
     def tables(self) -> dict[str, bytes]:
         (folder,) = (self.folder / "outputs" / "study").iterdir()

@@ -1,37 +1,33 @@
 """A user's folder in which searches of seconds are run, and what their databases say of them."""
 
 import contextlib
-import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import mlflow
+import desks
 import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from mlproject.config import PROJECT_ROOT
 from mlproject.tuning import search
 from mlproject.tuning.database import SCHEMA
 
-CONFIG = """
-run: {workers: 1, device: cpu}
-data: {n_train: 10, n_val: 8, n_test: 8, frames_per_subject: 1, size: 32}
-gan: {steps: 2, batch_size: 4, base_channels: 4, latent_dim: 8, log_every: 1, grid_every: 2, checkpoint_every: 1,
-      precision: fp32, critic_steps: 1, feature_critic: 0, auxiliary: 0}
-synthesis: {per_class: 6, batch_size: 8}
-classifier: {backbone: test_efficientnet, weights: none, steps: 2, batch_size: 4, eval_every: 1, checkpoint_every: 1,
-             synthetic_per_class: 6}
-fidelity: {while_training: 0}
-evaluation: {bootstrap: 100}
-tune: {space: "gan.lambda_gp: grid 5 10; classifier.synthetic_fraction: uniform 0 0.8", trials: 5, gan_steps: 0,
-       classifier_steps: 0, confirm_seeds: 6, workers: 1, heartbeat_seconds: 5}
-"""
+CHANGES = {
+    "gan": {"feature_critic": 0, "auxiliary": 0},
+    "tune": {
+        "space": "gan.lambda_gp: grid 5 10; classifier.synthetic_fraction: uniform 0 0.8",
+        "trials": 5,
+        "gan_steps": 0,
+        "classifier_steps": 0,
+        "confirm_seeds": 6,
+        "workers": 1,
+        "heartbeat_seconds": 5,
+    },
+}
 
 
 def process_of(trial: FrozenTrial) -> int:
@@ -39,52 +35,30 @@ def process_of(trial: FrozenTrial) -> int:
     return int(trial.user_attrs["process"].split(":")[-2])
 
 
-class Desk:
-    """A folder with a store of its own, or one of those that share servers.
+class Desk(desks.Desk):
+    """A folder for searches, with a store of its own or one of those that share servers.
 
     Args:
-        store: tracking store; default: an sqlite file in the folder.
+        store: as for every desk.
         storage: Optuna's database; default: the file that `tune` makes beside that store.
     """
 
     def __init__(
         self, folder: Path, store: str = "", storage: str = "", environment: Mapping[str, str] | None = None
     ) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        (folder / "config.yaml").write_text(CONFIG)
-        self.store, self.storage = store or f"sqlite:///{folder}/mlflow.db", storage
-        self.environment = os.environ | {"MLFLOW_TRACKING_URI": self.store, "OMP_NUM_THREADS": "1"}
-        self.environment |= environment or {}
-        self.printed = ""
-
-    @property
-    def client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(self.store, self.store)
+        super().__init__(folder, CHANGES, store, environment)
+        self.storage, self.printed = storage, ""
 
     def start(self, *options: str, entry_point: str = "tune") -> subprocess.Popen:
-        command = [sys.executable, str(PROJECT_ROOT / f"src/{entry_point}.py"), *options]
-        if "--config" not in options:
-            command += ["--config", str(self.folder / "config.yaml")]
-        if self.storage:
-            command += ["--storage", self.storage]
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return self.launch(entry_point, [*options, *(["--storage", self.storage] if self.storage else [])])
 
     def run(self, *options: str, code: int = 0, entry_point: str = "tune") -> str:
         return self.finish(self.start(*options, entry_point=entry_point), code)
 
     def finish(self, process: subprocess.Popen, code: int = 0) -> str:
-        """Wait for the end of a command; returns what it printed."""
-        self.printed, _ = process.communicate()
-        assert process.returncode == code, self.printed[-5000:]
+        """As for every desk; what was printed last stays in `printed`."""
+        self.printed = super().finish(process, code)
         return self.printed
-
-    def runs(self, **tags: str) -> list:
-        experiments = [found.experiment_id for found in self.client.search_experiments()]
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self.client.search_runs(experiments, wanted, max_results=1000))
 
     def _has_a_study(self) -> bool:
         """Looked up without Optuna, which would make tables beside the process that is making them."""
@@ -115,10 +89,7 @@ class Desk:
 
     def fits(self) -> Counter:
         """How often each generator and classifier was really trained to its end."""
-        own = [run for run in self.runs() if run.info.status == "FINISHED" and "reused_from" not in run.data.tags]
-        return Counter(
-            r.data.tags["stage.key"] for r in own if r.data.tags["stage"] in ("train_gan", "train_classifier")
-        )
+        return self.counted([run for run in self.done() if run.data.tags["stage"] in ("train_gan", "train_classifier")])
 
     @property
     def result(self) -> Path:

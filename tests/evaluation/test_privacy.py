@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mlproject.errors import UserError
+from mlproject.evaluation.copies import find_copies, plant_copies, real_distances
 from mlproject.evaluation.distribution import MINIMUM_N
 from mlproject.evaluation.intervals import Interval
 from mlproject.evaluation.membership import attack_control, membership_attack, nearest
-from mlproject.evaluation.privacy import authenticity, find_copies, plant_copies, privacy_audit, real_distances
+from mlproject.evaluation.privacy import authenticity, privacy_audit
 
 OPTIONS = {"draws": 300, "level": 0.95, "seed": 0}
 FRAMES = 2

@@ -129,12 +129,6 @@ class Workshop:
         uri = self.client.get_model_version_download_uri(name, version)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.store))
 
-    def unfinished_runs(self) -> list[str]:
-        """Names of the runs that say RUNNING."""
-        experiments = [found.experiment_id for found in self.client.search_experiments()]
-        runs = self.client.search_runs(experiments, "attributes.status = 'RUNNING'")
-        return [run.info.run_name for run in runs]
-
     def files(self) -> set[str]:
         """Every file that commands left in the folder, without the store and the empty files that serve as locks."""
         found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}

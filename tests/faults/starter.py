@@ -109,3 +109,17 @@ def leftovers(folder: Path) -> list[str]:
         for path in folder.rglob(".*")
         if path.name.endswith((".unfinished", ".lock")) and not path.name.startswith("mlflow.db")
     ]
+
+
+def unfinished_runs(workshop: Workshop) -> list[str]:
+    """Names of the runs that say RUNNING."""
+    experiments = [experiment.experiment_id for experiment in workshop.client.search_experiments()]
+    runs = workshop.client.search_runs(experiments, "attributes.status = 'RUNNING'")
+    return [run.info.run_name for run in runs]
+
+
+def versions_without_digest(workshop: Workshop) -> list[str]:
+    """Registered versions that carry no SHA-256."""
+    client = workshop.client
+    found = [client.get_model_version(v.name, v.version) for v in client.search_model_versions(max_results=1000)]
+    return [f"{v.name}/{v.version}" for v in found if len(v.tags.get("sha256", "")) != 64]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from starter import Started, leftovers
+from starter import Started, leftovers, unfinished_runs
 from workshops import wait_until
 
 from mlproject.checkpoint import latest_checkpoint
@@ -59,7 +59,7 @@ def test_a_disk_that_is_full_during_a_checkpoint(prepared, fault):
     (version,) = client.search_model_versions("name = 'nt-gan'")
     history = client.get_metric_history(version.run_id, "gan.critic_loss")
     assert sorted(entry.step for entry in history) == list(range(1, STEPS + 1))
-    assert prepared.unfinished_runs() == []
+    assert unfinished_runs(prepared) == []
     fault(
         "the disk is full during a checkpoint (a tmpfs of 64 MB)",
         "ended with 2: “cannot write …/checkpoints/step-…: No space left on device; make room there and start again”; "
@@ -82,6 +82,6 @@ def test_output_that_is_read_only(desk, fault):
         (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
         assert "Read-only file system" in line
         told.append(line.removeprefix("error: ").replace(str(desk.folder), "…"))
-    assert desk.unfinished_runs() == []
+    assert unfinished_runs(desk) == []
     said = "; ".join(f"“{line}”" for line in told)
     fault("read-only output: a data set, a training, a store", f"ended with 2: {said}")

@@ -5,7 +5,7 @@ import signal
 
 import psutil
 import pytest
-from starter import Started, leftovers
+from starter import Started, leftovers, unfinished_runs
 from workshops import wait_until
 
 pytestmark = pytest.mark.slow
@@ -29,5 +29,5 @@ def test_a_process_that_draws_the_phantom_dies(desk, fault):
     assert "one of the 2 processes that draw it died" in told
     assert "fewer run.workers" in told
     assert leftovers(desk.folder) == []
-    assert desk.unfinished_runs() == []
+    assert unfinished_runs(desk) == []
     fault("kill -9 of a worker process that draws images", f"ended with 2: “{told}”; nothing half-written is left")

@@ -5,7 +5,7 @@ import sqlite3
 import time
 
 import pytest
-from starter import Started, leftovers
+from starter import Started, leftovers, unfinished_runs
 from workshops import wait_until
 
 from mlproject.data.manifest import load_dataset
@@ -83,7 +83,7 @@ def test_the_next_start_ends_runs_whose_process_is_gone(prepared, fault):
         made[name] = client.create_run(experiment, now - hours * hour, tags, run_name=name).info.run_id
     prepared.succeed("prepare_data", "--data.path", str(prepared.folder / "pictures"))
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
-    assert sorted(prepared.unfinished_runs()) == ["elsewhere", "new"]
+    assert sorted(unfinished_runs(prepared)) == ["elsewhere", "new"]
     assert client.get_run(made["forgotten"]).info.status == "KILLED"
     begun = "after" if "stage.key" in killed.data.tags else "before"
     fault(

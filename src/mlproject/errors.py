@@ -19,8 +19,8 @@ class Stopped(Exception):  # noqa: N818 - no error
     """Work that was ended on purpose before it was done, because it is not worth the rest; its run ends KILLED."""
 
 
-def one_line(error: BaseException, most: int = 200) -> str:
-    """What an error says, on one line of at most so many characters; the name of its kind where it says nothing."""
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What an error says on one line, or its first so many characters; the name of its kind where it says nothing."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 

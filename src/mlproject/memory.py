@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _asked(error: BaseException) -> str:
-    text = one_line(error, 10_000)
+    text = one_line(error)
     # torch begins with the place in its source
     return text[text.find("you tried to allocate") :][:160] if "you tried to allocate" in text else text[:160]
 

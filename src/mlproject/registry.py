@@ -185,7 +185,7 @@ def verified(store: Store, version: ModelVersion, public_key: str = "") -> Model
         uri = store.client.get_model_version_download_uri(name, number)
         folder = Path(download_artifacts(artifact_uri=uri, tracking_uri=store.uri, registry_uri=store.uri))
     except (MlflowException, OSError) as error:
-        raise IntegrityError(f"{label}: its files are gone from the artifact store ({one_line(error)})") from None
+        raise IntegrityError(f"{label}: its files are gone from the artifact store ({one_line(error, 200)})") from None
     try:
         verify_checksums(folder, digest)
         check_signature(folder, public_key)

@@ -7,7 +7,6 @@ from mlproject.errors import UserError, one_line
 from mlproject.plain_text import without_password
 
 _SECONDS_FOR_AN_ANSWER = 10
-_ALL = 10_000  # characters: the cause stands at the end of what the libraries tell
 # MLflow's words for a request without an answer, and what a proxy in front of a stopped server says
 _NO_ANSWER = (
     "failed with exception",
@@ -41,7 +40,7 @@ def gives_no_answer(uri: str, error: Exception) -> bool:
 
 def not_opened(uri: str, error: Exception) -> UserError:
     """Why a store cannot be opened, and what to do about it."""
-    shown, reason = without_password(uri), one_line(error, _ALL)
+    shown, reason = without_password(uri), one_line(error)
     if _OTHER_SCHEMA in reason:
         return other_schema(uri, reason.partition("(")[2].partition(")")[0])
     if uri.startswith("http") and any(words in reason for words in _REFUSED):
@@ -67,7 +66,7 @@ def other_schema(uri: str, versions: str) -> UserError:
 
 def gone(uri: str, error: Exception) -> ServerAwayError:
     """What a run says that waited for its server in vain."""
-    cause = _brief(one_line(error, _ALL))
+    cause = _brief(one_line(error))
     return ServerAwayError(
         f"tracking server {without_password(uri)} does not answer any more ({cause}); nothing that was measured is "
         "lost: start the same command again when the server is back, and it goes on from its last "

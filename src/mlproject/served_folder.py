@@ -83,8 +83,8 @@ def _registered(folder: Path) -> tuple[str, str, dict[str, str], str | None]:
         found = mlflow.MlflowClient().get_model_version(origin["model_name"], str(origin["model_version"]))
     except Exception as error:  # a registry that is away raises many kinds, and none of them is a pass
         raise IntegrityError(
-            f"{folder}: the registry it came from does not answer ({one_line(error)}); set MLFLOW_TRACKING_URI, or "
-            f"{PINNED_DIGEST} to the digest that the model must have"
+            f"{folder}: the registry it came from does not answer ({one_line(error, 200)}); set "
+            f"MLFLOW_TRACKING_URI, or {PINNED_DIGEST} to the digest that the model must have"
         ) from None
     return found.name, str(found.version), dict(found.tags), found.run_id
 

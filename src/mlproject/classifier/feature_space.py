@@ -101,7 +101,8 @@ def _inception(device: torch.device) -> Features:
         raise UserError("fidelity.features=inception needs torch-fidelity: pip install torch-fidelity") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"fidelity.features=inception: its weights cannot be had ({one_line(error)}); use fidelity.features=lite0"
+            f"fidelity.features=inception: its weights cannot be had ({one_line(error, 200)}); "
+            "use fidelity.features=lite0"
         ) from None
 
     def inception(images: np.ndarray) -> np.ndarray:

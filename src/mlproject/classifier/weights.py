@@ -145,7 +145,7 @@ def hub_file(backbone: str, repository: str | None) -> Path:
         return Path(hf_hub_download(repository, "model.safetensors"))
     except (OSError, HfHubHTTPError) as error:
         raise UserError(
-            f"classifier.weights: imagenet for {backbone} could not be fetched from {host} ({one_line(error)}); "
+            f"classifier.weights: imagenet for {backbone} could not be fetched from {host} ({one_line(error, 200)}); "
             f"{elsewhere}"
         ) from None
 

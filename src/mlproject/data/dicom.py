@@ -87,7 +87,7 @@ def read_dicom(path: str | Path, where: str | None = None) -> DicomFrames:
         raise
     except Exception as error:  # pydicom converts an element when it is asked for it, and raises whatever that leads to
         raise UserError(
-            f"{where}: cannot be read as DICOM ({one_line(error)}); copy it again or leave it out"
+            f"{where}: cannot be read as DICOM ({one_line(error, 200)}); copy it again or leave it out"
         ) from None
 
 
@@ -117,7 +117,7 @@ def _read(path: str | Path, where: str) -> DicomFrames:
         syntax = header.file_meta.get("TransferSyntaxUID", None)
         name = getattr(syntax, "name", None) or "unknown transfer syntax"
         raise UserError(
-            f"{where}: its pixels cannot be decoded ({name}: {one_line(error)}); export it uncompressed or as JPEG"
+            f"{where}: its pixels cannot be decoded ({name}: {one_line(error, 200)}); export it uncompressed or as JPEG"
         ) from None
     axes = 2 if kind in _GREY else 3
     if pixels.ndim == axes:
@@ -193,7 +193,9 @@ def _grey(header: "Dataset", pixels: np.ndarray, where: str) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # tables and windows that break the standard
-        raise UserError(f"{where}: its grey levels cannot be shown ({one_line(error)}); export it as PNG") from None
+        raise UserError(
+            f"{where}: its grey levels cannot be shown ({one_line(error, 200)}); export it as PNG"
+        ) from None
     if high == low:
         raise UserError(f"{where}: its window shows no range of grey levels; export it as PNG")
     grey = np.rint(np.clip((shown - low) / (high - low), 0, 1) * 255).astype(np.uint8)

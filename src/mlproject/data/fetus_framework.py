@@ -152,7 +152,9 @@ def _read_sheet(workbook: Path) -> list[tuple[Any, ...]]:
         if len(rows) > _MOST_ROWS:
             raise ValueError(f"more than {_MOST_ROWS} rows")
     except Exception as error:  # openpyxl raises whatever its zip and XML readers raise
-        raise UserError(f"{workbook}: cannot be read as an Excel workbook ({one_line(error)}); copy it again") from None
+        raise UserError(
+            f"{workbook}: cannot be read as an Excel workbook ({one_line(error, 200)}); copy it again"
+        ) from None
     return rows
 
 

@@ -67,7 +67,7 @@ class Outbox:
                     raise remote.gone(self._uri, error) from error
                 if attempt == _ATTEMPTS:
                     kept = f"{len(self._metrics)} metrics of run {self._run_id}"
-                    raise UserError(f"{kept} cannot be stored: {one_line(error)}") from error
+                    raise UserError(f"{kept} cannot be stored: {one_line(error, 200)}") from error
                 time.sleep(0.2 * 2**attempt)
         self._offered, self._refused = time.monotonic(), False
 
@@ -81,7 +81,7 @@ class Outbox:
                 self._send()
         except MlflowException as error:
             if not self._refused:
-                reason = one_line(error)
+                reason = one_line(error, 200)
                 print(f"warning: the tracking store takes nothing now, the work goes on ({reason})", file=sys.stderr)
             self._refused = True
         else:

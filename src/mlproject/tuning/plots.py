@@ -46,7 +46,7 @@ def search_pictures(study: optuna.Study, space: Sequence[Parameter]) -> tuple[di
             pictures[name] = _png(draw)
         # what cannot be drawn of few or equal trials is no reason to lose the search's result
         except (ValueError, RuntimeError, ZeroDivisionError, np.linalg.LinAlgError) as error:
-            missing[name] = one_line(error)
+            missing[name] = one_line(error, 200)
     return pictures, missing
 
 

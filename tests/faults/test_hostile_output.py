@@ -12,7 +12,7 @@ import pytest
 from study_folder import write_study_folder
 from workshops import picture
 
-from mlproject.card_rules import Facts
+from mlproject.card_facts import Facts
 from mlproject.cards import card_text
 from mlproject.registry import CLASSIFIER, ModelReference
 from mlproject.study.report import write_report

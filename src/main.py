@@ -14,13 +14,15 @@ from mlproject.cli import Configuration, Next, entry_point
 def main(config: Configuration, data: str, out: str) -> list[Next]:
     """Run the whole chain on one seed and compare classifiers trained on real, synthetic and hybrid images."""
     from mlproject import chain, stages
+    from mlproject.stages.own_images import study_options
 
     with stages.entry_run(config, "main") as run:
         chain.compare_mixes(run, config, data=data, out=out)
-    # a study makes its data sets itself, one for each seed: of a prepared one it takes the images
-    images = {"data.source": "manifest", "data.path": f"{data}/manifest.csv"} if data else {}
-    study = Next("study", "is the difference more than chance? several seeds", images, same_data=not data)
-    return [] if data.startswith("runs:/") else [study]
+        if data.startswith("runs:/"):
+            return []
+        # a study makes its data sets itself, one for each seed: of a prepared one it takes the images
+        images = study_options(run.store, config, data) if data else {}
+    return [Next("study", "is the difference more than chance? several seeds and a report", images, same_data=not data)]
 
 
 if __name__ == "__main__":

@@ -121,14 +121,22 @@ def test_next_is_spelled_as_this_command_was(monkeypatch, tmp_path) -> None:
     options = {"generator": "models:/nt-gan/3", "out": str(PROJECT_ROOT / "outputs" / "a b")}
     expected = "python src/eval_gan.py --generator models:/nt-gan/3 --out 'outputs/a b'"
     assert spelled("eval_gan", options) == expected
-    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
     expected = "mlflow run . -e eval_gan --env-manager local -P generator=models:/nt-gan/3 -P 'out=outputs/a b'"
-    assert spelled("eval_gan", options) == expected
+    assert spelled("eval_gan", options, with_mlflow=True) == expected
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4")
-    assert "--env-manager local --experiment-id 4 -P" in spelled("eval_gan", options)
-    monkeypatch.delenv("MLFLOW_RUN_ID")
+    assert "--env-manager local --experiment-id 4 -P" in spelled("eval_gan", options, with_mlflow=True)
     monkeypatch.chdir(tmp_path)
     assert spelled("eval_gan", {}) == f"python {PROJECT_ROOT / 'src' / 'eval_gan.py'}"
+
+
+def test_a_run_that_mlflow_started_says_mlflow_run_though_its_run_has_been_taken(monkeypatch, capsys) -> None:
+    def body(config, data):
+        os.environ.pop("MLFLOW_RUN_ID")  # as the tracking run does when it begins
+        return [Next("eval_gan", "is it good?")]
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    ended(made(body))
+    assert "mlflow run . -e eval_gan --env-manager local" in capsys.readouterr().out
 
 
 def test_an_environment_that_is_not_activated_is_named_first(monkeypatch, capsys, tmp_path) -> None:

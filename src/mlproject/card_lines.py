@@ -34,6 +34,8 @@ _MARKS = str.maketrans({"<": "&lt;", "[": "&#91;", "`": "&#96;", "|": "&#124;", 
 # GitHub and the UI make links of these without any mark
 _BARE_LINK = re.compile(r"://|www\.", re.IGNORECASE)
 _BOUNDS = (".ci_low", ".ci_high")
+# in this order, the others after them by name
+_FIRST = ("auc", "accuracy", "precision", "recall", "specificity", "f1", "brier")
 
 
 def metrics_note(facts: Facts) -> str:
@@ -91,10 +93,15 @@ def _keys(name: str) -> list[str]:
 
 
 def metric_rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    """(name, value, bounds) of each metric, those of test first."""
+    """(name, value, bounds) of each metric, those of test first, of these the AUC."""
     order = {"test": 0, "val": 1}
+
+    def place(name: str) -> tuple[int, int, str]:
+        split, _, metric = name.partition(".")
+        return order.get(split, 2), _FIRST.index(metric) if metric in _FIRST else len(_FIRST), name
+
     names = [name for name in metrics if not name.endswith(_BOUNDS) and not name.endswith(".readings")]
-    names.sort(key=lambda name: (order.get(name.split(".")[0], 2), name))
+    names.sort(key=place)
     rows = []
     for name in names:
         low, high = (metrics.get(name + bound) for bound in _BOUNDS)

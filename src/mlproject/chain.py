@@ -75,7 +75,7 @@ def _say_class_fidelity(
         try:
             found = class_fidelity(crops.labels, judge.probabilities(crops.images), threshold, level=level)
         except UserError as error:
-            lines.append(f"class fidelity of {name} images: {error}")
+            lines.append(f"class fidelity of {name} images is not measured: {error}")
             continue
         figures = {"auc": found.auc} | {f"recall_{label}": interval for label, interval in found.recall.items()}
         run.log_metrics({f"fidelity.{name}.{key}": interval.value for key, interval in figures.items()})

@@ -15,7 +15,7 @@ import click
 from mlproject import torchrun
 from mlproject.config import DEFAULT_CONFIG, SECTIONS, Configuration, as_yaml, load_config
 from mlproject.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
-from mlproject.terminal import EXIT_CODES, GroupedOption, Next, echo, help_records, say_next
+from mlproject.terminal import EXIT_CODES, GroupedOption, Next, echo, help_records, say_next, through_mlflow
 
 _CONTEXT = {
     # -P passes keys as they are written: both --dry_run and --dry-run are taken
@@ -135,6 +135,7 @@ def entry_point(
     def decorate(body: Callable[..., list[Next] | None]) -> EntryPoint:
         @functools.wraps(body)
         def command(config: str, seed_of_all: str = "", **values: str) -> None:
+            with_mlflow = through_mlflow()
             overrides: dict[str, Any] = {}
             if seed_of_all:
                 seeded = [name for name in (*own, *upstream) if "seed" in _names(name) and name != "evaluation"]
@@ -162,7 +163,7 @@ def entry_point(
                 click.echo("dry run: nothing was done")
                 return
             steps = _together(resolved, work) if several else work()
-            say_next(steps or [], _carried(config, default_path, overrides, values))
+            say_next(steps or [], _carried(config, default_path, overrides, values), with_mlflow)
 
         params: list[Callable[..., Any]] = [
             _reference("--config", metavar="FILE", help="YAML file over configs/default.yaml")

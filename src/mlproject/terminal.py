@@ -100,10 +100,16 @@ class Next:
     same_data: bool = True
 
 
-def spelled(entry_point: str, options: Mapping[str, str]) -> str:
-    """The command in the spelling that started this process: `mlflow run` or a script, from the folder it runs in."""
+def through_mlflow() -> bool:
+    """Whether `mlflow run` started this process; to be asked at its start, as its run is taken out of the environment
+    when it begins."""
+    return bool(os.environ.get("MLFLOW_RUN_ID"))
+
+
+def spelled(entry_point: str, options: Mapping[str, str], with_mlflow: bool = False) -> str:
+    """The command as `mlflow run` or as a script, from the folder this process runs in."""
     given = {name: short_path(Path(value)) if Path(value).is_absolute() else value for name, value in options.items()}
-    if os.environ.get("MLFLOW_RUN_ID"):
+    if with_mlflow:
         words = _PROGRAM_OF_MLFLOW.format(entry_point=entry_point).split()
         if (experiment := os.environ.get("MLFLOW_EXPERIMENT_ID", "0")) != "0":
             words += ["--experiment-id", experiment]
@@ -118,12 +124,13 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def say_next(steps: list[Next], carried: Mapping[str, str]) -> None:
+def say_next(steps: list[Next], carried: Mapping[str, str], with_mlflow: bool = False) -> None:
     """Print what to type next.
 
     Args:
         carried: options of this command that hold for the next one as well; those of data (`data`, `data.<key>`) go
             only where the next one works on the same data, and none over an option that it names itself.
+        with_mlflow: spelled for `mlflow run`, as this command was.
     """
     if not steps:
         return
@@ -133,5 +140,5 @@ def say_next(steps: list[Next], carried: Mapping[str, str]) -> None:
         echo(f"  source {shlex.quote(short_path(activate))}", fg="cyan")
     for step in steps:
         along = {name: value for name, value in carried.items() if step.same_data or name.partition(".")[0] != "data"}
-        echo(f"  {spelled(step.entry_point, along | dict(step.options))}", fg="cyan", nl=False)
+        echo(f"  {spelled(step.entry_point, along | dict(step.options), with_mlflow)}", fg="cyan", nl=False)
         echo(f"  # {step.why}", dim=True)

@@ -327,7 +327,9 @@ def test_class_folders_under_train_val_and_test_keep_that_split(tmp_path):
     [
         ([], "no images in normal/"),
         (["benign/1.png", "normal/1.png"], "is in no class folder"),
-        (["1.png"], "is in no class folder"),
+        (["1.png"], r"1.png is in no class folder; expected normal/ and anomalous/ \(or 0/ and 1/\)$"),
+        ([f"abnormal/{n}.png" for n in range(9)], "0.png and 8 more are in no class folder; .*: rename abnormal/"),
+        (["normal/ward/P1/1.png"], "is not at normal/<picture> or normal/<person>/<picture>"),
         ([f"{name}/img_{n}.png" for name in ("normal", "anomalous") for n in range(9)], "before the first _"),
     ],
 )

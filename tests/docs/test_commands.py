@@ -83,12 +83,20 @@ def test_the_way_from_two_folders_of_pictures_to_the_comparison(tmp_path) -> Non
 
     smoke = ["--config", str(PROJECT_ROOT / "configs" / "smoke.yaml")]
     block = (PROJECT_ROOT / "docs" / "own-data.md").read_text(encoding="utf-8").partition("```bash\n")[2]
-    lines = [line for line in block.partition("```")[0].splitlines() if line.startswith("python ")]
-    assert [shlex.split(line)[1] for line in lines] == ["src/prepare_data.py", "src/main.py"]
+    block = block.partition("```")[0]
+    assert f"```bash\n{block}```" in (PROJECT_ROOT / "README.md").read_text(encoding="utf-8"), "README shows the same"
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if line.startswith("python ")]
+    assert [shlex.split(line)[1] for line in lines] == ["src/prepare_data.py", "src/main.py", "src/study.py"]
     told = [run([*shlex.split(line.replace("<folder>", "pictures")), *smoke]) for line in lines]
+    assert "subjects: 24 in 48 files" in told[0]
     assert (tmp_path / "outputs" / "main" / "summary.json").is_file()
     for mix in ("real", "synthetic", "hybrid"):
-        assert f"\n{mix}" in told[-1]
+        assert f"\n{mix}" in told[1]
+    # main says the study that README shows, and the report is where the study says
+    assert "--data.source classes --data.path pictures" in told[1]
+    (page,) = (tmp_path / "outputs" / "study").glob("*/report.html")
+    assert str(page.relative_to(tmp_path)) in told[2]
+    assert "draws its own subjects" in page.read_text(encoding="utf-8")
     told.append(run(["python", "src/train_gan.py", "--data", "outputs/mine", *smoke]))
     told.append(run(["python", "src/train_classifier.py", "--data", "outputs/mine", "--mix", "hybrid", *smoke]))
     told.append(run(["python", "src/predict.py", "--images", "pictures", *smoke]))

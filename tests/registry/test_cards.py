@@ -10,6 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlproject import promotion, registry
 from mlproject.card_facts import NO, NOT_APPLICABLE, PART, YES, Facts
 from mlproject.card_items import CLAIM, CLAIM_ITEMS, TRIPOD, TRIPOD_ITEMS, judge_items
+from mlproject.card_lines import metric_rows
 from mlproject.card_rules import RULES
 from mlproject.cards import card_facts, card_text, describe
 from mlproject.config import load_config
@@ -21,6 +22,12 @@ SHORTCUTS = {"shortcut.val.grey_mean_sd_auc": 0.6, "shortcut.val.grey_mean_sd_au
              "shortcut.val.grey_mean_sd_auc.ci_high": 0.7}  # fmt: skip
 TEST = {"test.auc": 0.87654, "test.auc.ci_low": 0.8, "test.auc.ci_high": 0.92, "test.readings": 3.0,
         "test.brier": 0.1, "test.brier.ci_low": 0.08, "test.brier.ci_high": 0.13}  # fmt: skip
+
+
+def test_figures_begin_with_those_of_test_and_these_with_the_auc():
+    figures = dict.fromkeys(("val.auc", "val.loss", "test.f1", "test.accuracy", "test.auc", "test.auc.ci_low"), 0.5)
+    names = [name for name, _, _ in metric_rows(figures)]
+    assert names == ["Test AUC", "Test Accuracy", "Test F1", "Validation AUC", "Validation Loss"]
 
 
 def log_evaluation(store, stage, key, digest, metrics):
@@ -56,8 +63,8 @@ def test_the_card_of_a_released_classifier(store, registered, tmp_path):
     assert version.tags["sha256"] in section(card, "Integrity")
     assert model.digest in section(card, "How to load")
     assert "pass better than every shortcut" in section(card, "Gates")
-    # the version says the same in the registry
-    assert version.description.splitlines()[0] == card.splitlines()[2]
+    # the version says the same in the registry, the score first: a list of versions shows no more
+    assert version.description.splitlines()[:2] == [card.splitlines()[3], card.splitlines()[2]]
     assert "Test AUC 0.877, interval 0.800 to 0.920." in version.description
     assert "not for clinical use" in version.description
     assert re.search(r"Card: registry/cards/nt-classifier-\w{12}\.md", version.description)
@@ -95,7 +102,7 @@ def test_the_registry_s_pages_say_what_a_version_is_and_which_one_has_which_alia
         describe(store, model)
     about = store.client.get_model_version(CLASSIFIER, "2").description
     assert "trained on real images (phantom, not clinical data)." in about
-    assert "| Validation AUC | 0.900 | 0.850 to 0.940 |" in about
+    assert "| Validation AUC&emsp; | 0.900 (0.850 to 0.940) |" in about
     assert "- It was not evaluated on test: validation chose its step and flatters it." in about
     assert "Card:" not in about, "none was written"
     # a run that measures it on test describes it before it ends
@@ -103,7 +110,7 @@ def test_the_registry_s_pages_say_what_a_version_is_and_which_one_has_which_alia
         run.log_metrics(TEST)
         describe(store, second, run.id)
     about = store.client.get_model_version(CLASSIFIER, "2").description
-    assert "| Test AUC | 0.877 | 0.800 to 0.920 |" in about
+    assert "| Test AUC&emsp; | 0.877 (0.800 to 0.920) |" in about
     assert "not evaluated on test" not in about
     lines = store.client.get_registered_model(CLASSIFIER).description.splitlines()
     assert lines[0] == "Tells anomalous from normal ultrasound crops."

@@ -251,6 +251,31 @@ def test_what_is_missing_is_said(tmp_path):
     assert not (folder / "figures" / "shortcuts.png").exists()
 
 
+def test_a_split_and_labels_that_came_with_the_images_are_called_so(tmp_path):
+    folder = write_small(tmp_path / "study", data_kind="user_images")
+    design = json.loads((folder / "design.json").read_text())
+    told = "All seeds share one split"
+    for split, one in (("fractions", False), ("given", True)):
+        (folder / "design.json").write_text(json.dumps(design | {"split": split, "label_rule": "labels as given"}))
+        text = write_report(folder, analyse(folder)).read_text(encoding="utf-8")
+        assert (told in text) is one
+        assert ("draws its own subjects" in text) is not one
+        assert "Label: as it came with the images; its rule is not known. Labels as given." in text
+        assert "proxy" not in text
+
+
+def test_two_seeds_show_no_interval_where_there_is_none_and_no_score_beyond_0_and_1(tmp_path):
+    folder = write_small(tmp_path / "study", seeds=2)
+    text = write_report(folder, analyse(folder)).read_text(encoding="utf-8")
+    assert re.findall(r"[–-]\s\([^)]*to[^)]*\)", text) == []
+    assert "too few seeds for an interval" in text
+    arms = pd.read_csv(folder / "tables" / "arms.csv")
+    assert len(arms)
+    assert arms[["ci_low", "ci_high"]].stack().between(0, 1).all()
+    temperatures = pd.read_csv(folder / "tables" / "calibration.csv")
+    assert (temperatures["ci_low"] >= 0).all()
+
+
 def test_a_damaged_file_leaves_no_page_behind(tmp_path):
     folder = write_small(tmp_path / "study")
     (folder / "audit.json").write_text("[]")

@@ -24,6 +24,7 @@ from mlproject.data.importing import (
     write_imported,
 )
 from mlproject.data.manifest import DataSet
+from mlproject.data.subject_names import Named, name_subject, subjects_told
 from mlproject.errors import UserError
 from mlproject.files import atomic_write_bytes
 from mlproject.plain_text import is_fit
@@ -39,8 +40,8 @@ def import_classes(config: DataConfig, out: Path, workers: int) -> DataSet:
     P12, in either class; a name without `_` is a subject of its own. Under `train`, `val` and `test` folders with
     the classes inside, `split=official` keeps these; without them it means fractions.
 
-    The frames of a DICOM file are written as PNGs beside one another and belong to one subject; `source.dicom` of
-    dataset.json says what the files told of burned-in text.
+    The frames of a DICOM file are written as PNGs beside one another and belong to one subject. Of dataset.json,
+    `source.subjects` says how subjects were told, `source.dicom` what the files told of burned-in text.
 
     Raises:
         UserError: folders that are no classes, no images, a link that leads out of the folder, a name that is no plain
@@ -53,7 +54,8 @@ def import_classes(config: DataConfig, out: Path, workers: int) -> DataSet:
 def _import_classes(config: DataConfig, out: Path, workers: int, temporary: Path) -> DataSet:
     root = source_folder(config.path)
     burned_in: list[str] = []
-    rows, problems = [], Problems(str(root))
+    rows, problems, named = [], Problems(str(root)), list[Named]()
+    lost: dict[str, list[str]] = {}
     official = all((root / name).is_dir() for name in SPLITS)
     for path in files_below(root, lambda found: found.suffix.lower() in SUFFIXES or is_dicom(found), problems):
         relative = path.relative_to(root)
@@ -65,13 +67,10 @@ def _import_classes(config: DataConfig, out: Path, workers: int, temporary: Path
         split = folders.pop(0) if official and folders[:1] and folders[0] in SPLITS else ""
         label = _CLASSES.get(folders[0].lower()) if folders else None
         if label is None or len(folders) > 2 or (official and not split):
-            problems.add(f"{relative} is in no class folder; expected normal/ and anomalous/ (or 0/ and 1/)")
+            lost.setdefault("/".join(folders[:1]), []).append(str(relative))
             continue
-        if len(folders) == 2:
-            subject = folders[1]
-        else:
-            head, separator, _ = path.stem.partition("_")
-            subject = head if separator and head else f"{folders[0].lower()}/{path.stem}"
+        found = name_subject(relative, folders, label)
+        named.append(found)
         sources = {relative.as_posix(): path}
         if dicom:
             try:
@@ -83,17 +82,30 @@ def _import_classes(config: DataConfig, out: Path, workers: int, temporary: Path
             {
                 "image_path": f"images/{name}",
                 "label": label,
-                "subject_id": subject,
+                "subject_id": found.subject,
                 "split": split,
                 "source": str(source),
             }
             for name, source in sources.items()
         ]
-    if not rows:
+    for folder, images in lost.items():
+        problems.add(_lost(folder, images))
+    if not rows and not problems.found:
         problems.add("no images in normal/ and anomalous/ (or 0/ and 1/)")
     problems.raise_any()
-    told = {"dicom": burned_in_text_warning(burned_in)} if burned_in else {}
+    told = {"subjects": subjects_told(named)}
+    if burned_in:
+        told["dicom"] = burned_in_text_warning(burned_in)
     return _import_images(pd.DataFrame(rows), config, out, workers, root, keep_split=official, told=told)
+
+
+def _lost(folder: str, images: list[str]) -> str:
+    """What is wrong with the images of a folder that is no class, or too deep in one; "" is the root itself."""
+    which = images[0] + (f" and {len(images) - 1} more are" if len(images) > 1 else " is")
+    if folder.lower() in _CLASSES:
+        return f"{which} not at {folder}/<picture> or {folder}/<person>/<picture>, below train, val and test if there"
+    rename = f": rename {folder}/" if folder else ""
+    return f"{which} in no class folder; expected normal/ and anomalous/ (or 0/ and 1/){rename}"
 
 
 def _frames_as_png(path: Path, relative: Path, folder: Path, burned_in: list[str]) -> dict[str, Path]:
@@ -160,8 +172,8 @@ def _import_images(
         try:
             table["split"] = split_subjects(table, config)
         except UserError as error:
-            hint = "subjects come from folders or names before the first _; a manifest.csv names them itself"
-            raise UserError(f"{where}: {error}" + (f" ({hint})" if config.source == "classes" else "")) from None
+            hint = f"; a manifest.csv can name subjects itself\n{told['subjects']}" if "subjects" in told else ""
+            raise UserError(f"{where}: {error}{hint}") from None
     kind = "fractions" if config.split == "official" else config.split
     info = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", where.parent.name if where.is_file() else where.name) or "images",

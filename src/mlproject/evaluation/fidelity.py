@@ -77,7 +77,7 @@ def class_fidelity(
     counts = {name: int((labels == label).sum()) for label, name in enumerate(class_names)}
     scarce = [f"{count} of {name}" for name, count in counts.items() if count < minimum_n]
     if scarce:
-        raise UserError(f"class fidelity: {' and '.join(scarce)} images; at least {minimum_n} of each class are needed")
+        raise UserError(f"{' and '.join(scarce)} images; at least {minimum_n} of each are needed for class fidelity")
     called = probabilities >= threshold
     recall = {
         name: wilson_interval(int((called[labels == label] == label).sum()), counts[name], level)

@@ -166,7 +166,7 @@ def comparison_figure(results: Results, columns: Sequence[str] = COLUMNS, title:
             )  # fmt: skip
         lowest = min([lowest, *lows])
     axes.set_xlim(-0.6, len(columns) - 0.4)
-    axes.set_ylim(max(0.0, np.floor(lowest * 10) / 10 - 0.05), 1.05)
+    axes.set_ylim(max(-0.03, np.floor(lowest * 10) / 10 - 0.05), 1.05)
     style_axes(axes, "", "value with interval", title or "Training mixes compared")
     axes.set_xticks(range(len(columns)), [metric_title(metric) for metric in columns], fontsize=12)
     axes.grid(visible=False, axis="x")

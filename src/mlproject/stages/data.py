@@ -53,8 +53,9 @@ def prepare_data(run: Run, config: Configuration, out: str = "") -> DataSet:
     run.begin_stage(key)
     folder = Path(out) if out else Path(config.run.outputs) / "data" / f"{config.data.source}-{key[:12]}"
     dataset = _prepared(config, folder)
-    if warning := dataset.info.get("source", {}).get("dicom"):
-        say(warning)
+    for told in ("subjects", "dicom"):
+        if told in dataset.info.get("source", {}):
+            say(dataset.info["source"][told])
     run.set_tags({"dataset_path": str(folder.resolve())})
     run.log_dataset(dataset, context="prepared")
     run.report_image(0, "crops", preview(dataset, 16))

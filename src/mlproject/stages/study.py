@@ -5,7 +5,7 @@ import dataclasses
 import datetime
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlproject import runtime
@@ -56,6 +56,7 @@ def run_study(run: Run, config: Configuration, out: str = "") -> Analysis:
             sweep_unfinished(written)
         data = _prepare(run, config, design)
         first = data[design.seeds[0]]
+        refuse_too_many(design, data)
         run.set_tags({"data_kind": first.data_kind})
         described = study_files.describe_design(design, config, first)
         atomic_write_json(folder / "design.json", described)
@@ -77,7 +78,8 @@ def run_study(run: Run, config: Configuration, out: str = "") -> Analysis:
     elapsed = time.monotonic() - started
     run.log_metrics({"study.seconds": elapsed} | ({"study.expected_seconds": expected} if expected else {}))
     say("\n" + study_text(analysis))
-    say(f"\nwritten to {folder}: scores.csv, predictions.csv, {page.name}, figures/, tables/")
+    say(f"\nwritten to {folder}: scores.csv, predictions.csv, figures/, tables/, and")
+    say(f"the report:  {page}")
     say(f"took {duration(elapsed)}" + (f", {duration(expected)} were expected" if expected else ""))
     say(f"look at the runs:  {run.store.ui_command()}")
     return analysis
@@ -140,6 +142,22 @@ def _prepare(run: Run, config: Configuration, design: Design) -> dict[int, DataS
             run, dataclasses.replace(own, run=dataclasses.replace(own.run, workers=workers_of(config))), ""
         )
     return data
+
+
+def refuse_too_many(design: Design, data: Mapping[int, DataSet]) -> None:
+    """Told before the first fit, not by each of them.
+
+    Raises:
+        UserError: a size of the design is more than the training subjects of a seed's data set.
+    """
+    largest = max(design.subjects)
+    for seed, dataset in data.items():
+        if largest > (found := len(dataset.train_subjects)):
+            raise UserError(
+                f"study.subjects: {largest} training subjects are wanted, {dataset.name} has {found} at seed {seed}; "
+                "name fewer, or 0 for all, and the same number or none in study.primary: --subjects 0 --primary "
+                f"'{design.primary.arm} - {design.primary.reference}'"
+            )
 
 
 def _run_cells(

@@ -59,6 +59,7 @@ def describe_design(design: Design, config: Configuration, dataset: DataSet) -> 
         "schema_version": SCHEMA_VERSION,
         "data_kind": dataset.data_kind,
         "label_rule": dataset.label_rule["text"],
+        "split": dataset.info["split"]["kind"],
         "arms": [arm.name for arm in design.arms],
         "subjects": list(design.subjects),
         "seeds": list(design.seeds),

@@ -59,7 +59,7 @@ def forest_figure(contrasts: pd.DataFrame, differences: pd.DataFrame) -> Drawing
             same = (differences[keys] == [getattr(row, key) for key in keys]).all(axis=1)
             seeds = differences.loc[same, "difference"].to_numpy()
             colour = SERIES[3] if primary else SERIES[0]
-            axes.plot(seeds, np.full(len(seeds), y - 0.16), "o", color=colour, markersize=4, alpha=0.55, mew=0)
+            axes.plot(seeds, np.full(len(seeds), y - 0.16), "o", color=colour, markersize=5, alpha=0.7, mew=0)
             name = f"{arm_title(row.arm)} {MINUS} {arm_title(row.reference)}"
             size = size_text(row.subjects)
             size += "" if row.metric == metric else f", {metric_label(row.metric)}"
@@ -95,7 +95,12 @@ def forest_figure(contrasts: pd.DataFrame, differences: pd.DataFrame) -> Drawing
 
     alt = "; ".join(
         f"{arm_title(row.arm)} minus {arm_title(row.reference)} at {size_text(row.subjects)}, "
-        f"{metric_label(row.metric)}: {signed(row.mean)}, {bounds(row.ci_low, row.ci_high, with_sign=True)}"
+        f"{metric_label(row.metric)}: "
+        + (
+            f"{signed(row.mean)}, {bounds(row.ci_low, row.ci_high, with_sign=True)}"
+            if np.isfinite(row.mean)
+            else "too few seeds for an interval"
+        )
         for row in contrasts.itertuples()
     )
     count = len(contrasts)

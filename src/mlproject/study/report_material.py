@@ -64,6 +64,11 @@ class Material:
         return tables.fits_at(self.study, self.size, "val")
 
     @property
+    def one_split(self) -> bool:
+        """Whether the images brought their split, which all seeds then share."""
+        return self.design.get("split") == "given"
+
+    @property
     def may_show_real(self) -> bool:
         return self.design["data_kind"] in kinds.OPEN_KINDS
 

@@ -47,9 +47,10 @@ def methods(material: Material) -> Section:
     sizes = [str(size or "all") for size in sorted(design["subjects"], key=words.by_size)]
     steps, gan_steps, trials = (design.get(name) for name in ("steps", "gan_steps", "trials"))
     backbone = config.get("classifier", {}).get("backbone", "an EfficientNet")
+    drawn = "takes the one split that came with the images" if material.one_split else "draws its own subjects"
     paragraphs = [
         f"Design. {len(design['arms'])} arms, {len(design['seeds'])} seeds, {' and '.join(sizes)} real training "
-        "subjects; the smaller sets of a seed lie within its larger ones. Each seed draws its own subjects, trains "
+        f"subjects; the smaller sets of a seed lie within its larger ones. Each seed {drawn}, trains "
         "its own generator on the training subjects of its cell, and its own classifiers. Generator and classifiers "
         "see the same real subjects and never one of validation or test.",
         f"Training. Every classifier ({backbone}) takes {_count(steps, 'optimiser steps')} on the same schedule "
@@ -106,6 +107,11 @@ def limits(material: Material, sections: list[Section]) -> Section:
         "The answer holds for this generator at this budget, this classifier and these numbers of subjects; a better "
         "generator or fewer subjects may change it."
     )
+    if material.one_split:
+        items.append(
+            "All seeds share one split, the one that came with the images: the interval holds for these training and "
+            "test subjects, not for what other subjects would have given."
+        )
     if design.get("gan_steps"):
         items.append(f"The generator had {design['gan_steps']} steps; more may help or hurt.")
     items.append("Secondary contrasts, calibration, operating points and sites describe; they were not powered for.")

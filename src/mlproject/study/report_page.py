@@ -134,6 +134,11 @@ class Section:
     terms: list[tuple[str, str]] = field(default_factory=list)
     gallery: str = "grids"  # how pictures stand: grids (two in a row) or cases (small ones)
 
+    @property
+    def widest(self) -> int:
+        """Pixels of the widest picture: the others are shown narrower, so that all are magnified alike."""
+        return max((picture.size[0] for picture in self.pictures), default=0) or 1
+
 
 def render(**context: Any) -> str:
     """The page as HTML. Every text is escaped; only the SVG of `Exhibit`s passes as it is.

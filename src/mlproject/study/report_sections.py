@@ -23,9 +23,7 @@ def differences(material: Material) -> Section:
         contrasts,
         {
             "Contrast": lambda row: f"{words.arm_title(row.arm)} {words.MINUS} {words.arm_title(row.reference)}",
-            "Difference": lambda row: (
-                f"{words.signed(row.mean)} {bracketed(words.bounds(row.ci_low, row.ci_high, with_sign=True))}"
-            ),
+            "Difference": _difference,
             "Subjects, metric": lambda row: f"{row.subjects or 'all'}, {words.metric_label(row.metric)}",
             "Seeds": lambda row: f"{row.seeds}",
             "p (t)": lambda row: words.p_value(row.p_t),
@@ -41,9 +39,10 @@ def differences(material: Material) -> Section:
         "the first; it was declared before the first fit and decides the answer."
     )
     drawing = figures.forest_figure(contrasts, frames["differences"])
+    own = "generator and classifiers on the one split" if material.one_split else "subjects, generator and classifiers"
     text = (
-        "A seed draws its own subjects, generator and classifiers, and every arm of that seed shares its subjects. "
-        "So the arms are compared within each seed, and the seeds are what is counted."
+        f"A seed draws its own {own}, and every arm of that seed shares its subjects. So the arms are compared within "
+        "each seed, and the seeds are what is counted."
     )
     section = Section(
         "differences", "Paired differences", [text], [Exhibit(drawing, caption, contrasts)], tables=[shown]
@@ -55,6 +54,13 @@ def differences(material: Material) -> Section:
             f"{words.bounds(found.low, found.high, with_sign=True)}."
         )
     return section
+
+
+def _difference(row: Any) -> str:
+    """A difference with its interval, "–" where too few seeds have both arms."""
+    if not pd.notna(row.mean):
+        return "–"
+    return f"{words.signed(row.mean)} {bracketed(words.bounds(row.ci_low, row.ci_high, with_sign=True))}"
 
 
 def learning(material: Material) -> Section:
@@ -182,10 +188,11 @@ def runs(material: Material) -> Section:
     section = Section("runs", "Runs")
     found, made = tables.run_table(material.folder), tables.generator_table(material.folder)
     if len(found):
-        hours = found.loc[found["reused"] == 0, "seconds"].sum() / 3600
+        minutes = found.loc[found["reused"] == 0, "seconds"].sum() / 60
+        took = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{max(1, round(minutes))} minutes"
         section.paragraphs.append(
             f"{len(found)} runs, {int((found['reused'] == 1).sum())} of them taken from earlier work; the others took "
-            f"{hours:.1f} hours of fitting and evaluation."
+            f"{took} of fitting and evaluation."
         )
         section.tables.append(
             table(

@@ -74,7 +74,10 @@ def per_arm(
     level: float,
     figure: Callable[[str, int, pd.DataFrame], Mapping[str, float]],
 ) -> pd.DataFrame:
-    """Figures of every fit, averaged over seeds: arm, figure, seeds, mean, ci_low, ci_high."""
+    """Figures of every fit, averaged over seeds: arm, figure, seeds, mean, ci_low, ci_high.
+
+    All are shares, whose bounds are cut at 0 and 1, but `temperature`, whose bounds are cut at 0.
+    """
     rows = []
     for arm in arms:
         found = pd.DataFrame([figure(name, seed, fit) for (name, seed), fit in fits.items() if name == arm])
@@ -82,7 +85,12 @@ def per_arm(
             {"arm": arm, "figure": str(name), "seeds": len(found), **summary_columns(over_seeds(found[name], level))}
             for name in found.columns
         ]
-    return pd.DataFrame(rows, columns=["arm", "figure", "seeds", "mean", "ci_low", "ci_high"])
+    table = pd.DataFrame(rows, columns=["arm", "figure", "seeds", "mean", "ci_low", "ci_high"])
+    bounds = ["ci_low", "ci_high"]
+    table[bounds] = table[bounds].clip(lower=0.0)
+    shares = table["figure"] != "temperature"
+    table.loc[shares, bounds] = table.loc[shares, bounds].clip(upper=1.0)
+    return table
 
 
 def site_table(study: Study, subjects: int, level: float) -> pd.DataFrame:

@@ -141,7 +141,6 @@ def operating_table(
 
         parts.append(per_arm(chosen, arms, level, figures).assign(rule=rule))
     table = pd.concat(parts, ignore_index=True)
-    table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(0.0, 1.0)
     return table[["arm", "rule", "figure", "seeds", "mean", "ci_low", "ci_high"]]
 
 

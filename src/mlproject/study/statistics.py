@@ -237,6 +237,8 @@ def _arm_scores(scores: pd.DataFrame, level: float) -> list[ArmScore]:
         if len(values) > 1:
             sd = float(values.std(ddof=1))
             half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * sd / np.sqrt(len(values)))
-        interval = Interval(mean, mean - half, mean + half)
+        # every score lies between 0 and 1, and few seeds would have bounds beyond
+        low, high = np.clip([mean - half, mean + half], 0.0, 1.0).tolist()
+        interval = Interval(mean, low, high)
         found.append(ArmScore(arm, int(subjects), split, metric, interval, sd, len(values)))
     return found

@@ -35,7 +35,7 @@ def study_options(store: Store, config: Configuration, folder: str) -> dict[str,
         if given["source"] in _IMPORTED and Path(given["path"]).is_dir():
             options = {f"data.{key}": value for key, value in given.items() if not _same(value, usual[key])}
             break
-    return options | _sizes(config, len(dataset.train_subjects))
+    return options | _sizes(config, len(dataset.subjects("train")))
 
 
 def _same(value: str, usual: str) -> bool:

@@ -152,7 +152,7 @@ def refuse_too_many(design: Design, data: Mapping[int, DataSet]) -> None:
     """
     largest = max(design.subjects)
     for seed, dataset in data.items():
-        if largest > (found := len(dataset.train_subjects)):
+        if largest > (found := len(dataset.subjects("train"))):
             raise UserError(
                 f"study.subjects: {largest} training subjects are wanted, {dataset.name} has {found} at seed {seed}; "
                 "name fewer, or 0 for all, and the same number or none in study.primary: --subjects 0 --primary "

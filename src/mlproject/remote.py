@@ -38,16 +38,26 @@ def gives_no_answer(uri: str, error: Exception) -> bool:
     return uri.startswith("http") and any(words in str(error) for words in _NO_ANSWER)
 
 
+def refuses(uri: str, error: Exception) -> bool:
+    """Whether the server at `uri` answered that this user may not do that."""
+    return uri.startswith("http") and any(words in str(error) for words in _REFUSED)
+
+
+def refused(uri: str, error: Exception) -> UserError:
+    """What a user is told who may not do that."""
+    return UserError(
+        f"tracking server {without_password(uri)} refuses this user ({_brief(one_line(error))}); set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user with EDIT permission"
+    )
+
+
 def not_opened(uri: str, error: Exception) -> UserError:
     """Why a store cannot be opened, and what to do about it."""
     shown, reason = without_password(uri), one_line(error)
     if _OTHER_SCHEMA in reason:
         return other_schema(uri, reason.partition("(")[2].partition(")")[0])
-    if uri.startswith("http") and any(words in reason for words in _REFUSED):
-        return UserError(
-            f"tracking server {shown} refuses this user ({_brief(reason)}); set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD to those of a user with EDIT permission"
-        )
+    if refuses(uri, error):
+        return refused(uri, error)
     if gives_no_answer(uri, error):
         return UserError(
             f"tracking server {shown} does not answer ({_brief(reason)}); start it, or check MLFLOW_TRACKING_URI"

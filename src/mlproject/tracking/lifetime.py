@@ -44,14 +44,32 @@ def create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
+def told_by_server(uri: str) -> Iterator[None]:
+    """Turn a server that does not answer any more, or refuses this user, into the user's one line.
+
+    Raises:
+        UserError: says which of them, and what to do about it.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if remote.gives_no_answer(uri, error):
+            raise remote.gone(uri, error) from error
+        if remote.refuses(uri, error):
+            raise remote.refused(uri, error) from error
+        raise
+
+
+@contextlib.contextmanager
 def until_its_end(run: "Run", config: Configuration) -> Iterator["Run"]:
     """Configuration and tags before the block; after it what it logged, and how it ended."""
     status, away = "FAILED", False
     try:
-        run.set_tags({"stage": run.stage, **environment.git_tags()})
-        run.log_config(config, _SECTIONS_OF[run.stage])
-        with told_as_memory(run.stage, config):
-            yield run
+        with told_by_server(run.store.uri):
+            run.set_tags({"stage": run.stage, **environment.git_tags()})
+            run.log_config(config, _SECTIONS_OF[run.stage])
+            with told_as_memory(run.stage, config):
+                yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -62,11 +80,6 @@ def until_its_end(run: "Run", config: Configuration) -> Iterator["Run"]:
         raise
     except remote.ServerAwayError:
         away = True
-        raise
-    except MlflowException as error:
-        away = remote.gives_no_answer(run.store.uri, error)
-        if away:
-            raise remote.gone(run.store.uri, error) from error
         raise
     except UserError as error:
         with contextlib.suppress(MlflowException):
@@ -96,9 +109,5 @@ def _end(run: "Run", status: str, away: bool) -> None:
 
 
 def _set_terminated(run: "Run", status: str) -> None:
-    try:
+    with told_by_server(run.store.uri):
         run.store.client.set_terminated(run.id, status)
-    except MlflowException as error:
-        if remote.gives_no_answer(run.store.uri, error):
-            raise remote.gone(run.store.uri, error) from error
-        raise

@@ -25,7 +25,7 @@ from mlproject.journal import Entry, Journal
 from mlproject.lost_runs import PROCESS_TAG, end_lost_runs
 from mlproject.processes import is_alive, terminated_like_ctrl_c, this_process
 from mlproject.system_metrics import sampled
-from mlproject.tracking.lifetime import create_run, until_its_end
+from mlproject.tracking.lifetime import create_run, told_by_server, until_its_end
 from mlproject.tracking.outbox import Outbox
 from mlproject.tracking.store import CONTEXT_TAG, RESOLVED, Store
 
@@ -225,13 +225,14 @@ def entry_run(store: Store, stage: str, config: Configuration) -> Iterator[Run]:
     here as well.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", "")
-    if not run_id:
-        run_id = create_run(store, stage, {})
-    elif _DRAWN_NAME.fullmatch(store.client.get_run(run_id).info.run_name):
-        store.client.update_run(run_id, name=stage)
-    store.client.update_run(run_id, status="RUNNING")
-    store.client.set_tag(run_id, PROCESS_TAG, this_process())
-    end_lost_runs(store.client, store.experiment_id)
+    with told_by_server(store.uri):
+        if not run_id:
+            run_id = create_run(store, stage, {})
+        elif _DRAWN_NAME.fullmatch(store.client.get_run(run_id).info.run_name):
+            store.client.update_run(run_id, name=stage)
+        store.client.update_run(run_id, status="RUNNING")
+        store.client.set_tag(run_id, PROCESS_TAG, this_process())
+        end_lost_runs(store.client, store.experiment_id)
     with (
         terminated_like_ctrl_c(),
         until_its_end(Run(store, run_id, stage), config) as run,

@@ -1,0 +1,132 @@
+"""A tracking server that is not there, or asks for a password."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import requests
+from workshops import Ended, wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Server:
+    """A real `mlflow server` of a folder, which can be killed and started again on its port."""
+
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        # without --host: what it listens on is the default
+        self._command = [
+            *(str(Path(sys.executable).parent / "mlflow"), "server", "--port", str(self.port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")),
+            *options,
+        ]
+        self._variables = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
+        self.start()
+
+    def start(self) -> None:
+        with open(self.folder / "server.txt", "ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self.folder, env=self._variables, stdout=log, stderr=log, start_new_session=True
+            )
+        assert wait_until(self._answers, self._process, 120), (self.folder / "server.txt").read_text()[-3000:]
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                return True
+        except OSError:
+            time.sleep(0.2)
+            return False
+
+    def addresses(self) -> set[str]:
+        """What its processes listen on."""
+        processes = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        found = [connection for process in processes for connection in process.net_connections("inet")]
+        return {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN and c.laddr.port == self.port}
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+    server = Server(folder, *options, **environment)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def error_of(done: Ended) -> str:
+    """The one line of a command that was refused."""
+    assert done.code == 2, done.out + done.err
+    assert "Traceback" not in done.err
+    (told,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    return told.removeprefix("error: ")
+
+
+def test_a_server_that_is_not_there(desk, fault):
+    began = time.monotonic()
+    uri = f"http://127.0.0.1:{free_port()}"
+    told = error_of(desk.run("train_gan", MLFLOW_TRACKING_URI=uri))
+    seconds = time.monotonic() - began
+    assert f"tracking server {uri} does not answer (Connection refused); start it" in told
+    assert seconds < 60
+    told = told.replace(uri.rpartition(":")[2], "…")
+    fault("no tracking server at the start", f"ended with 2 after {seconds:.0f} s: “{told}”")
+
+
+@pytest.mark.slow
+def test_users_and_passwords(desk, fault):
+    pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
+    password = "correct horse battery"
+    secrets = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 32, "MLFLOW_AUTH_ADMIN_PASSWORD": password}
+    pictures = ("--data.path", str(desk.folder / "pictures"))
+    with serving(desk.folder / "server", "--app-name", "basic-auth", **secrets) as server:
+        assert server.addresses() == {"127.0.0.1"}
+        where = {"MLFLOW_TRACKING_URI": server.uri}
+        user = {**where, "MLFLOW_TRACKING_USERNAME": "admin"}
+        right = desk.run("prepare_data", *pictures, MLFLOW_TRACKING_PASSWORD=password, **user)
+        assert right.code == 0, right.err
+        wrong = error_of(desk.run("prepare_data", *pictures, MLFLOW_TRACKING_PASSWORD="wr0ng", **user))
+        nobody = error_of(desk.run("prepare_data", *pictures, **where))
+        # a user who may read, and no more
+        login, reading = ("admin", password), {"username": "reader", "password": "only reads 123"}
+        made = requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=reading, auth=login, timeout=60)
+        made.raise_for_status()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+            patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+            client = mlflow.MlflowClient(server.uri, server.uri)
+            (run,) = client.search_runs([client.get_experiment_by_name("nt-synthetic").experiment_id])
+        reader = {**where, "MLFLOW_TRACKING_USERNAME": "reader", "MLFLOW_TRACKING_PASSWORD": "only reads 123"}
+        may_read = error_of(desk.run("prepare_data", *pictures, **reader))
+    assert run.info.status == "FINISHED"
+    assert not any(password in value for value in run.data.tags.values())
+    for told in (wrong, nobody, may_read):
+        assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in told
+        assert "wr0ng" not in told
+    said = wrong.replace(str(server.port), "…")
+    fault(
+        "no password, a wrong one, and a user without EDIT permission (`mlflow server --app-name basic-auth`)",
+        f"with the right one a run is logged; each of the others ended with 2: “{said}”",
+    )

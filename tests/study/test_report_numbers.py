@@ -13,21 +13,22 @@ from mlproject.errors import UserError
 from mlproject.study import report_tables as tables
 from mlproject.study import report_use as use
 from mlproject.study import words
+from mlproject.study.contrasts import over_seeds
 from mlproject.study.folder import Study
 
 
 def test_the_mean_over_seeds_by_hand():
     # mean 0.8, sd 0.1, t quantile of 2 degrees of freedom 4.3027: half width 4.3027 * 0.1 / sqrt(3)
-    found = tables.over_seeds([0.7, 0.8, 0.9], 0.95)
+    found = over_seeds([0.7, 0.8, 0.9], 0.95)
     assert found.value == pytest.approx(0.8)
     assert found.high - found.value == pytest.approx(4.302653 * 0.1 / np.sqrt(3), abs=1e-6)
-    assert tables.over_seeds([0.7, 0.8, 0.9], 0.95, share=True).high == 1.0
-    assert np.isnan(tables.over_seeds([0.7], 0.95).low)
+    assert over_seeds([0.7, 0.8, 0.9], 0.95, share=True).high == 1.0
+    assert np.isnan(over_seeds([0.7], 0.95).low)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95]))
 def test_the_interval_is_scipys(values, level):
-    found = tables.over_seeds(values, level)
+    found = over_seeds(values, level)
     assert found.low <= found.value <= found.high
     if np.ptp(values) > 1e-6:
         expected = stats.ttest_1samp(values, 0.0).confidence_interval(level)

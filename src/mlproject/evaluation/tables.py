@@ -35,10 +35,14 @@ def _rows(results: Results, columns: Sequence[str], first: str) -> list[list[str
 
 def comparison_text(results: Results, columns: Sequence[str] = COLUMNS, first: str = "mix") -> str:
     """An aligned table for a terminal, one row for each mix."""
-    rows = _rows(results, columns, first)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(aligned(_rows(results, columns, first)))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table for a terminal, its first row ruled off."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
 def comparison_markdown(results: Results, columns: Sequence[str] = COLUMNS, first: str = "mix") -> str:

@@ -105,6 +105,17 @@ def paired_contrast(differences: np.ndarray, level: float) -> Contrast:
     return Contrast(Interval(mean, float(low), float(high)), sd, float(found.pvalue), flip, effect, n, level)
 
 
+def over_seeds(values: Sequence[float] | np.ndarray, level: float, share: bool = False) -> Interval:
+    """The mean with its t interval over seeds; NaN bounds with one seed. Bounds of a share are cut at 0 and 1."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, np.nan, np.nan)
+    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    low, high = mean - half, mean + half
+    return Interval(mean, max(0.0, low), min(1.0, high)) if share else Interval(mean, low, high)
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjusted p values (Holm 1979, Scand J Stat 6:65), in the order given.
 

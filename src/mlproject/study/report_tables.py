@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.decomposition import PCA
 
 from mlproject.data.checks import CLASS_NAMES
 from mlproject.errors import UserError
 from mlproject.evaluation.intervals import Interval
 from mlproject.evaluation.metrics import binary_metrics
+from mlproject.study.contrasts import over_seeds
 from mlproject.study.folder import Study, subject_average
 
 AUDIT, SHORTCUTS, FEATURES, RUNS, GENERATORS = (
@@ -41,17 +41,6 @@ _AUDIT_SHOWN = (
     "planted",
     "planted_found",
 )
-
-
-def over_seeds(values: Sequence[float] | np.ndarray, level: float, share: bool = False) -> Interval:
-    """The mean with its t interval over seeds; NaN bounds with one seed. Bounds of a share are cut at 0 and 1."""
-    values = np.asarray(values, dtype=np.float64)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, np.nan, np.nan)
-    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    low, high = mean - half, mean + half
-    return Interval(mean, max(0.0, low), min(1.0, high)) if share else Interval(mean, low, high)
 
 
 def summary_columns(found: Interval) -> dict[str, float]:

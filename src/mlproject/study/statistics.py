@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from mlproject.errors import UserError
@@ -34,6 +33,7 @@ from mlproject.study.contrasts import (
     detectable_interval,
     holm,
     nested_bootstrap,
+    over_seeds,
     paired_contrast,
 )
 from mlproject.study.folder import Study, fit_rows, read_study, subject_average
@@ -233,12 +233,7 @@ def _arm_scores(scores: pd.DataFrame, level: float) -> list[ArmScore]:
         values = rows["value"].dropna().to_numpy(dtype=np.float64)
         if not len(values):
             continue
-        mean, sd, half = float(values.mean()), float("nan"), float("nan")
-        if len(values) > 1:
-            sd = float(values.std(ddof=1))
-            half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * sd / np.sqrt(len(values)))
-        # every score lies between 0 and 1, and few seeds would have bounds beyond
-        low, high = np.clip([mean - half, mean + half], 0.0, 1.0).tolist()
-        interval = Interval(mean, low, high)
+        sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        interval = over_seeds(values, level, share=True)  # every score lies between 0 and 1
         found.append(ArmScore(arm, int(subjects), split, metric, interval, sd, len(values)))
     return found

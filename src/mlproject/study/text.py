@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from mlproject.evaluation.tables import interval_text, metric_title
+from mlproject.evaluation.tables import aligned, interval_text, metric_title
 from mlproject.study.results import Analysis, ArmScore, ContrastResult
 
 _COLUMNS = ("auc", "f1", "accuracy", "precision", "recall", "brier")
@@ -56,10 +56,3 @@ def arm_lines(arms: Sequence[ArmScore], order: Sequence[str], split: str = "test
 
 def _mean_text(score: ArmScore) -> str:
     return f"{score.interval.value:.3f}" if math.isnan(score.interval.low) else interval_text(score.interval)
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """The lines of a table, its first row ruled off."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

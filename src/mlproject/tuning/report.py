@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mlproject.evaluation.tables import interval_text
+from mlproject.evaluation.tables import aligned, interval_text
 from mlproject.study.contrasts import MINIMUM_SEEDS, Contrast, detectable_difference, paired_contrast
-from mlproject.study.text import aligned
 from mlproject.tuning.budget import TrialRecord, front, ranked
 
 TUNED, UNTUNED = "tuned", "untuned"

@@ -73,10 +73,10 @@ class RunState:
             what = f"{name} at step {step}"
         good = latest_checkpoint(work_dir)
         kept = f"the last good checkpoint is {good.path}" if good else "there is no checkpoint yet"
-        raise UserError(
-            f"GAN training: {what} is not finite; {kept}; try a lower gan.learning_rate (now {config.learning_rate:g})"
-            f", a larger gan.lambda_gp (now {config.lambda_gp:g}) or gan.precision fp32 (now {config.precision})"
-        )
+        mends = [f"a lower gan.learning_rate (now {config.learning_rate:g})"]
+        mends += [f"gan.precision fp32 (now {config.precision})"] if config.precision != "fp32" else []
+        mends += [f"a larger gan.lambda_gp (now {config.lambda_gp:g})"]
+        raise UserError(f"GAN training: {what} is not finite; {kept}; try {', '.join(mends[:-1])} or {mends[-1]}")
 
     def keep_best(self, value: float | None) -> None:
         """Keep the averaged generator when `value` is the highest so far."""

@@ -23,7 +23,6 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## the whole chain on the phantom: real, synthetic and hybrid compared, in minutes
 	@$(MLFLOW_RUN) -e main -P out=outputs/demo
-	@echo "look at the runs:  make ui"
 
 train-gan: $(READY) ## train the generator (configs/default.yaml)
 	@$(MLFLOW_RUN) -e train_gan
@@ -33,11 +32,9 @@ train-classifier: $(READY) ## train a classifier on hybrid data
 
 study: $(READY) ## the study on the phantom: arms, sizes, seeds, one answer (configs/default.yaml: about 65 minutes)
 	@$(MLFLOW_RUN) -e study
-	@echo "look at the runs:  make ui"
 
 tune: $(READY) ## search lambda_gp and the synthetic fraction, confirm on fresh seeds (about 25 minutes)
 	@$(MLFLOW_RUN) -e tune
-	@echo "look at the runs:  make ui"
 
 compare: $(READY) ## arms and contrasts of the newest study, or every evaluated classifier
 	@$(RUN) MLFLOW_TRACKING_URI=$(STORE) python src/compare.py

@@ -176,3 +176,15 @@ def test_git_state_is_tagged(store):
     tags = store.tags_of(run.id)
     assert tags["git_dirty"] in ("true", "false", "unknown")
     assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
+
+
+def test_the_command_that_opens_a_store(monkeypatch, tmp_path):
+    own = tracking.Store(f"sqlite:///{PROJECT_ROOT / 'mlflow.db'}", None, "0")
+    monkeypatch.chdir(PROJECT_ROOT)
+    assert own.ui_command() == "make ui"
+    other = tracking.Store(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "0")
+    assert other.ui_command().endswith(f"mlflow ui --backend-store-uri {other.uri}")
+    # where there is no Makefile, the command names the store
+    monkeypatch.chdir(tmp_path)
+    assert own.ui_command().endswith(own.uri)
+    assert tracking.Store("http://user:secret@host:5000", None, "0").ui_command() == "open http://user@host:5000"

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlproject import plain_text, remote
+from mlproject.config import PROJECT_ROOT
 from mlproject.errors import UserError
 from mlproject.tracking.database import absolute, database_of, locked
 
@@ -36,7 +37,9 @@ class Store:
         self.uri, self.client, self.experiment_id = uri, client, experiment_id
 
     def ui_command(self) -> str:
-        """The command that opens this store in the MLflow UI."""
+        """The command that opens this store in the MLflow UI: `make ui` for the project's own."""
+        if self.uri == absolute(f"sqlite:///{PROJECT_ROOT / 'mlflow.db'}") and Path.cwd() == PROJECT_ROOT:
+            return "make ui"
         if self.uri.startswith("http"):
             return f"open {plain_text.without_password(self.uri)}"
         return f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {self.uri}"

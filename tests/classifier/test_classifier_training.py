@@ -62,7 +62,9 @@ def test_the_first_augmented_batch_is_shown(tiny_config, train):
     shown = []
     train(tiny_config(steps=2), report_image=lambda *picture: shown.append(picture))
     ((step, name, image),) = shown
-    assert (step, name, image.dtype, image.shape) == (0, "augmented_batch", np.uint8, (32, 8 * 32))
+    assert (step, name, image.dtype, image.shape) == (0, "augmented_batch", np.uint8, (32, 8 * 32 + 7 * 2)), (
+        "a gap of two between images"
+    )
 
 
 def test_the_callers_random_state_neither_matters_nor_moves(tiny_config, train, tmp_path):

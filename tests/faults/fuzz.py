@@ -1,6 +1,7 @@
-"""`python fuzz.py <reader> <corpus folder> <seconds>`: one reader of hostile.py under atheris (libFuzzer for Python).
+"""`python fuzz.py <reader> <corpus folder> <options>`: one reader of hostile.py under atheris (libFuzzer for Python).
 
-A process of its own: libFuzzer ends it, with the defect's traceback where there is one.
+The options are libFuzzer's, such as `-max_total_time=<seconds>` or `-runs=<number>`. A process of its own: libFuzzer
+ends it, with the defect's traceback where there is one.
 """
 
 import resource
@@ -18,13 +19,13 @@ MEMORY, SECONDS, LONGEST = 8 * 2**30, 10, 16_384
 
 
 def main() -> None:
-    reader, corpus, seconds = sys.argv[1:4]
+    reader, corpus, *given = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for number, content in enumerate(hostile.seeds(reader)):
         (Path(corpus) / f"seed-{number}").write_bytes(content)
     folder = Path(tempfile.mkdtemp(dir=corpus, prefix="work-"))
     options = [
-        f"-max_total_time={seconds}",
+        *given,
         f"-timeout={SECONDS}",
         f"-max_len={LONGEST}",
         f"-artifact_prefix={folder}/",

@@ -1,4 +1,4 @@
-"""A tracking server that is not there, or asks for a password."""
+"""A tracking server that is away, absent, or asks for a password."""
 
 import contextlib
 import os
@@ -15,7 +15,11 @@ import mlflow
 import psutil
 import pytest
 import requests
+from starter import Started, unfinished_runs
 from workshops import Ended, wait_until
+
+SECONDS_AWAY = 60
+STEPS = 240
 
 
 def free_port() -> int:
@@ -76,12 +80,75 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]
         server.kill()
 
 
+class Remote:
+    """The store behind a server, as `unfinished_runs` asks for it."""
+
+    def __init__(self, uri: str) -> None:
+        self.client = mlflow.MlflowClient(uri, uri)
+
+
 def error_of(done: Ended) -> str:
     """The one line of a command that was refused."""
     assert done.code == 2, done.out + done.err
     assert "Traceback" not in done.err
     (told,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     return told.removeprefix("error: ")
+
+
+@pytest.mark.slow
+def test_the_server_is_away_for_a_minute(prepared, fault):
+    """One training is in its middle when the server is killed, another comes to its end while it is away."""
+    with serving(prepared.folder / "server") as server:
+        assert server.addresses() == {"127.0.0.1"}
+        data = ("--data", str(prepared.folder / "set"))
+        where = {"MLFLOW_TRACKING_URI": server.uri}
+        long = Started(prepared, "train_gan", *data, "--steps", str(STEPS), "--checkpoint_every", "60", **where)
+        work = prepared.folder / "outputs" / "work"
+
+        def reported(stage: str) -> int:
+            journals = list(work.glob(f"{stage}-*/metrics.jsonl"))
+            return journals[0].read_bytes().count(b"\n") if journals else 0
+
+        assert wait_until(lambda: reported("train_gan") > 20, long), long.printed()[-3000:]
+        # slowed down, so that it is still in its middle when the server is back
+        long.send_signal(signal.SIGSTOP)
+        short = Started(prepared, "train_classifier", *data, "--mix", "real", "--steps", "20", **where)
+        assert wait_until(lambda: reported("train_classifier") > 5, short), short.printed()[-3000:]
+        server.kill()
+        began, before = time.monotonic(), reported("train_gan")
+        while time.monotonic() - began < SECONDS_AWAY:
+            # a step or a few every second
+            long.send_signal(signal.SIGCONT)
+            so_far = reported("train_gan")
+            wait_until(lambda least=so_far + 1: reported("train_gan") >= least, long, 5)
+            long.send_signal(signal.SIGSTOP)
+            time.sleep(0.9)
+        after = reported("train_gan")
+        assert long.poll() is None
+        assert short.poll() is None
+        server.start()
+        long.send_signal(signal.SIGCONT)
+        assert long.wait(900) == 0, long.printed()[-3000:]
+        assert short.wait(900) == 0, short.printed()[-3000:]
+        assert before < after < STEPS, "the training stood still, or came to its end meanwhile"
+        store = Remote(server.uri)
+        assert unfinished_runs(store) == []
+        runs = store.client.search_runs([store.client.get_experiment_by_name("nt-synthetic").experiment_id])
+        by_stage = {run.data.tags["stage"]: run for run in runs}
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        assert len(by_stage) == len(runs) == 2
+        for stage, metric, steps in (("train_gan", "gan.critic_loss", STEPS), ("train_classifier", "train.loss", 20)):
+            history = store.client.get_metric_history(by_stage[stage].info.run_id, metric)
+            assert sorted(entry.step for entry in history) == list(range(1, steps + 1))
+    fault(
+        "the tracking server is killed in the middle of a run and started again after a minute",
+        f"training went on ({after - before} steps meanwhile, in the journal on disk); at the end the server had all "
+        f"{STEPS} steps, each once",
+    )
+    fault(
+        "the tracking server is away for a minute when a run ends",
+        "the run waited and ended with 0 when the server was back; all 20 steps are there, each once",
+    )
 
 
 def test_a_server_that_is_not_there(desk, fault):

@@ -1,4 +1,4 @@
-"""What every test shares: a quiet environment, few threads, and no state outside its temporary folder."""
+"""What every test shares: a quiet environment, repeatable examples, and nothing of a run that started pytest."""
 
 import os
 import shutil

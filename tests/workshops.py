@@ -146,7 +146,7 @@ def set_up(folder: Path) -> Workshop:
 
 @pytest.fixture(scope="session")
 def finished_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Data set, nt-gan version 1 and nt-classifier version 1; tests take copies and leave this one as it is."""
+    """Data set, nt-gan version 1 and nt-classifier version 1; tests that change these take `pristine`."""
     workshop = set_up(tmp_path_factory.mktemp("workshop") / "desk")
     data = ("--data.path", str(workshop.folder / "pictures"))
     workshop.succeed("prepare_data", *data, "--out", str(workshop.folder / "set"))

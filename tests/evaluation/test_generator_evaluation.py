@@ -111,7 +111,7 @@ def test_the_training_set_offered_as_synthetic_fails_the_audit():
     assert report["alarms"] == []
 
 
-def test_one_planted_copy_in_a_hundred_fails_the_audit():
+def test_two_planted_copies_fail_the_audit():
     images = FRESH.images.copy()
     images[[3, 77]] = TRAIN.images[[5, 8]]
     report = evaluated(Sample(images, features(images), FRESH.labels, FRESH.subjects))
@@ -139,7 +139,7 @@ def test_mirrored_training_images_are_copies_too():
     assert tuple(pixels["closest_pairs"][0]) == (7, 11)
 
 
-def test_blurred_images_lie_far_above_the_floor():
+def test_images_of_half_the_contrast_lie_far_above_the_floor():
     images = (FRESH.images.astype(float) * 0.5 + 60).astype(np.uint8)
     report = evaluated(Sample(images, features(images), FRESH.labels, FRESH.subjects))
     for space, name in (

@@ -1,4 +1,4 @@
-"""The GAN tests' helper module is found beside them, here and in the processes that they start."""
+"""The GAN tests' helper module is found beside them."""
 
 import sys
 from pathlib import Path

@@ -100,7 +100,7 @@ def test_compact_has_no_batch_statistics_in_the_generator():
     assert not any("running" in name for name in generator.state_dict())
 
 
-def test_compacts_noise_planes_change_texture_only_a_little():
+def test_compacts_noise_planes_change_the_image():
     generator, _ = networks("compact")
     inputs = draw(generator, 2)
     other = inputs.clone()

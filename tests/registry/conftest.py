@@ -73,7 +73,7 @@ def store(store, tmp_path, monkeypatch, released_json) -> Iterator[tracking.Stor
 
 @pytest.fixture
 def registered(store, generator_folder, classifier_folder):
-    """`registered(name, **metrics)` registers a version from a run with these metrics and returns its reference."""
+    """`registered(name, metrics, **tags)` registers a version from a run with these metrics; returns its reference."""
 
     def make(name: str, metrics: dict[str, float] | None = None, **tags: str) -> str:
         generator = name == registry.GENERATOR

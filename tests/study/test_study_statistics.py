@@ -55,7 +55,7 @@ def test_differences_are_taken_within_seeds() -> None:
     found = analyse_study(study_of({"real_augmented": BASE, "hybrid_0.5_add": list(np.array(BASE) + GAINS)}))
     assert found.primary.seeds == (0, 1, 2, 3, 4, 5)
     assert found.primary.differences == pytest.approx(GAINS)
-    # mean 0.025, sd sqrt(0.0011/10)... squares of -5, 5, -15, -5, 15, 5 thousandths sum to 550e-6: sd = sqrt(110e-6)
+    # mean 0.025; the squares of -5, 5, -15, -5, 15 and 5 thousandths sum to 550e-6, a fifth of which is sd²
     expected = paired_contrast(GAINS, 0.95)
     assert expected.sd == pytest.approx(np.sqrt(110e-6))
     # t quantile of 5 degrees of freedom 2.5706: 0.025 ± 2.5706 · 0.010488 / √6 = 0.025 ± 0.011007

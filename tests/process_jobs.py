@@ -21,6 +21,6 @@ def fail(path: str, how: str) -> None:
 
 
 def sleep(path: str) -> None:
-    """Say which process this is and stay."""
+    """Say which process this is and stay, longer than any test waits for its end."""
     Path(path).write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(600)

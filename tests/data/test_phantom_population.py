@@ -100,7 +100,7 @@ def test_another_thickness_keeps_the_rest():
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((-1, SEEN, 0.5), "n"),
+        ((-1, SEEN, 0.5), "must not be negative"),
         ((1, (), 0.5), "site"),
         ((1, ("A", "Z"), 0.5), "'Z'"),
         ((1, SEEN, 1.5), "prevalence"),

@@ -75,8 +75,8 @@ def test_operating_points_are_chosen_on_validation_and_applied_to_test():
             rows("A", [0.45, 0.8, 0.1, 0.2], [1, 1, 0, 0]),
         ]
     )
-    found = use.operating_table(**{"validation": fits(frame)["val"], "test": fits(frame)["test"]}, arms=["real"],
-                                level=0.95, prevalence=0.1)  # fmt: skip
+    parts = fits(frame)
+    found = use.operating_table(parts["val"], parts["test"], ["real"], level=0.95, prevalence=0.1)
     youden = found[found["rule"] == "youden"].set_index("figure")["mean"]
     assert youden["threshold"] == pytest.approx(0.5)
     assert youden["sensitivity"] == 0.5

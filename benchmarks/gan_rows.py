@@ -1,4 +1,4 @@
-"""`gan_step` and `gan_step_lazy`: a generator step of the seed's networks with its critic steps; and `synthesis`."""
+"""`gan_step` and `gan_step_lazy`: a generator step of the thesis's networks with its critic steps; and `synthesis`."""
 
 import contextlib
 import dataclasses
@@ -20,8 +20,8 @@ from mlproject.runtime import seed_for, torch_generator
 LAZY_PENALTY_EVERY = 4
 
 
-def seed_config(sizes: Sizes) -> GanConfig:
-    """The seed's settings: configs/thesis.yaml states them."""
+def thesis_config(sizes: Sizes) -> GanConfig:
+    """The settings of the thesis, at these sizes and without an end."""
     thesis = load_config(PROJECT_ROOT / "configs" / "thesis.yaml").gan
     return dataclasses.replace(
         thesis,
@@ -57,7 +57,7 @@ def plain_training(config: GanConfig, size: int) -> PlainTraining:
 
 def gan_step(sizes: Sizes, penalty_every: int = 1) -> Row:
     """Seconds of a generator step: the project's loop in bf16 against the plain loop in fp32."""
-    config = dataclasses.replace(seed_config(sizes), precision="bf16", penalty_every=penalty_every)
+    config = dataclasses.replace(thesis_config(sizes), precision="bf16", penalty_every=penalty_every)
     images, labels = random_images(sizes)
     plain = plain_training(config, sizes.gan_size)
     pixels = torch.from_numpy(images).float().div(127.5).sub(1)[:, None]
@@ -87,7 +87,7 @@ def gan_step_lazy(sizes: Sizes) -> Row:
 
 def gan_step_operations(sizes: Sizes) -> int:
     """Floating-point operations in the convolutions of one step with the penalty at every critic step."""
-    config = seed_config(sizes)
+    config = thesis_config(sizes)
     images, labels = random_images(sizes)
     pixels = torch.from_numpy(images).float().div(127.5).sub(1)[:, None]
     batches = endless_batches(pixels, torch.from_numpy(labels), config.batch_size, seed=0)

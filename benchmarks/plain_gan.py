@@ -1,4 +1,4 @@
-"""The WGAN-GP of the seed as a user of PyTorch would write it: the reference of `gan_step`.
+"""The WGAN-GP of the thesis as a user of PyTorch would write it: the reference of `gan_step`.
 
 Single precision, contiguous NCHW, real, synthetic and interpolated images in passes of their own, the penalty at every
 critic step, batches from a DataLoader, every loss fetched with `.item()`. What costs nothing to do well is done well:

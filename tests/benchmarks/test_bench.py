@@ -8,7 +8,7 @@ import pytest
 import run
 import torch
 from click.testing import CliRunner
-from gan_rows import gan_step_operations, plain_training, seed_config
+from gan_rows import gan_step_operations, plain_training, thesis_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_gan import endless_batches
@@ -77,7 +77,7 @@ def test_targets_are_judged():
 
 def test_the_reference_trains_like_the_project_in_single_precision(tmp_path):
     """Same weights, same batches, same random numbers: the same losses, through the optimiser and the penalty."""
-    config = dataclasses.replace(seed_config(TINY), precision="fp32", steps=2, log_every=1, critic_steps=3)
+    config = dataclasses.replace(thesis_config(TINY), precision="fp32", steps=2, log_every=1, critic_steps=3)
     random = np.random.default_rng(3)
     images, labels = random.integers(0, 256, (10, 32, 32), dtype=np.uint8), np.arange(10) % 2
     ours = {}

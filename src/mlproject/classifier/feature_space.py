@@ -45,6 +45,9 @@ def lite0_maps(config: ClassifierConfig, device: torch.device) -> Callable[[torc
     """The maps of EfficientNet-Lite0 at four depths (1/4, 1/8, 1/16 and 1/32 of the side), frozen.
 
     Images float [n, 1, size, size] in [-1, 1]; gradients run through to the images.
+
+    Raises:
+        UserError: weights that cannot be had.
     """
     module = _lite0(config, device).requires_grad_(False).eval()
     network = module.network

@@ -81,7 +81,7 @@ class GanConfig:
     """The conditional WGAN-GP."""
 
     architecture: str = option(
-        "dcgan: the seed's; compact: label planes, projection, noise inputs and bilinear upsampling, for a laptop",
+        "dcgan: as the thesis; compact: label planes, projection, noise inputs and bilinear upsampling, for a laptop",
         choices=("dcgan", "compact"),
     )
     seed: int = option("seed of weights, batches and noise", minimum=0, maximum=2**31 - 1)

@@ -1,4 +1,4 @@
-"""The seed's networks: a DCGAN generator and a critic with group norm (Radford et al. 2016)."""
+"""The networks of the thesis: a DCGAN generator and a critic with group norm (Radford et al. 2016)."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The networks by name: `dcgan`, the seed's, and `compact`, which a laptop trains in minutes."""
+"""The networks by name: `dcgan`, that of the thesis, and `compact`, which a laptop trains in minutes."""
 
 from mlproject.config import GanConfig
 from mlproject.errors import UserError

@@ -65,7 +65,7 @@ class TrainedGan:
 def generator_steps(config: GanConfig, n_images: int) -> int:
     """Generator steps of a run: `steps`, or ceil(epochs * ceil(n / batch_size) / critic_steps) when epochs > 0.
 
-    An epoch is one pass of the critic over the images, as the seed counts it.
+    An epoch is one pass of the critic over the images, as the thesis counts it.
     """
     if config.epochs == 0:
         return config.steps
@@ -93,7 +93,9 @@ def train_gan(
         labels: int [n], 0 normal, 1 anomalous; both present.
         work_dir: folder for checkpoints.
         report: receives `gan.critic_loss`, `gan.wasserstein`, `gan.gradient_penalty`, `gan.gradient_norm`,
-            `gan.generator_loss` (means since the last report) and `gan.images_per_second` (real images).
+            `gan.generator_loss` and, of the parts that are on, `gan.feature_wasserstein`, `gan.feature_gradient_norm`,
+            `gan.class_loss` and `gan.generator_class_loss` (means since the last report); `gan.images_per_second` (real
+            images).
         report_image: receives the grid `samples` from fixed noise: rows of normal over anomalous from the same noise.
         evaluate: called with each grid; what it returns is reported. With a `gan.selection` among it, the averaged
             generator of the highest value is returned instead of the last one.

@@ -35,7 +35,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameParts:
-    """What a frame is made of, before log compression."""
+    """What a frame is made of, before log compression.
+
+    Attributes:
+        envelope: float32 [256, 384], about 1 in tissue.
+        curve_db: leftover of the time-gain compensation, float32 [256].
+        frame_thickness_mm: of the fluid at its thickest, as this frame shows it.
+    """
 
     body: Body
     pose: Pose

@@ -14,7 +14,7 @@ HEAD_SEMI_AXES_CRL = (0.178, 0.133)
 
 @dataclass(frozen=True)
 class Bump:
-    """A Gaussian outward bulge of the skin, in mm."""
+    """A Gaussian outward bulge of the skin, in mm; `width_mm` is its SD."""
 
     height_mm: float
     centre_mm: float
@@ -23,7 +23,7 @@ class Bump:
 
 @dataclass(frozen=True)
 class Limb:
-    """An ellipse of tissue in the ventral fluid, in body axes; lengths in mm, angle in radians."""
+    """An ellipse of tissue in the ventral fluid, in body axes; `length_mm` and `width_mm` are its semi-axes."""
 
     u_mm: float
     v_mm: float

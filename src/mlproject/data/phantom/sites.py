@@ -13,8 +13,9 @@ SPEED_OF_SOUND_MM_PER_US = 1.54
 class Site:
     """One machine and its preset.
 
-    `share` weighs the site in a draw; `looks` are averaged envelopes (spatial compounding); `gamma` bends the grey
-    map; ranges are closed intervals from which each frame draws.
+    `share` weighs the site in a draw; `cycles` are wavelengths in a pulse; `looks` are averaged envelopes (spatial
+    compounding); `gamma` bends the grey map; `haze_db` is the level of clutter over mean tissue; `unsharp` weighs the
+    edge enhancement, 0 for none. Ranges are intervals from which each frame draws.
     """
 
     name: str
@@ -59,8 +60,9 @@ class Acquisition:
     """The settings of one frame.
 
     `attenuation_db_per_cm` is two-way, in tissue; `compensation` is the share of it that the machine's time-gain
-    compensation assumes everywhere; `focus_row` is a fraction of the frame's height; `shadows` holds (centre as a
-    fraction of the width, SD in mm, depth in dB, first row as a fraction of the height).
+    compensation assumes everywhere; `focus_row`, `haze_centre` and `haze_width` (an SD) are fractions of the frame's
+    height; `defocus` is the greatest width of the beam over that at its focus; `shadows` holds (centre as a fraction of
+    the width, SD in mm, depth in dB, first row as a fraction of the height).
     """
 
     spacing_mm: float

@@ -1,4 +1,4 @@
-"""Draws the plan of the house (`house.py`) as docs/images/plan.svg and docs/plan.md."""
+"""The plan of the house (`house.py`) as a drawing, docs/images/plan.svg, and as a page, docs/plan.md."""
 
 from collections.abc import Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""Writes docs/reference/: every entry point with every option, read from the commands themselves."""
+"""The pages of docs/reference/: every entry point with every option, read from the commands themselves."""
 
 import importlib.util
 from pathlib import Path

@@ -230,10 +230,12 @@ def main() -> None:
     parser.add_argument("--variants", default="", help="names, separated by semicolons; default: all")
     parser.add_argument("--out", default="outputs/ablation")
     options = parser.parse_args()
+    chosen = [name.strip() for name in options.variants.split(";")] if options.variants else list(VARIANTS)
+    if unknown := sorted(set(chosen) - VARIANTS.keys()):
+        parser.error(f"--variants: no {', '.join(unknown)}; choose from {'; '.join(VARIANTS)}")
     out = Path(options.out)
     runtime.set_threads(options.threads)
     bench = Bench(load_config(), out)
-    chosen = [name.strip() for name in options.variants.split(";")] if options.variants else list(VARIANTS)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
         for name in chosen:

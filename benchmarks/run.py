@@ -36,6 +36,7 @@ ROWS: dict[str, Callable[[Sizes, StoredRun, Path], Row]] = {
 }
 RATIO_AT_LEAST = {"gan_step": 2.5, "gan_step_lazy": 4.0, "classifier_epoch": 2.0, "synthesis": 5.0}
 OURS_AT_MOST = {"tracking_overhead": 0.02}
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def measure(sizes: Sizes, names: list[str], say: Callable[[str], None]) -> dict[str, Row]:
@@ -66,16 +67,14 @@ def share_of_peak(sizes: Sizes, gan_row: Row | None) -> list[str]:
     if gan_row is not None:
         operations = gan_step_operations(sizes)
         shares = [
-            operations / time / peaks[name] for name, time in (("bf16", gan_row.ours), ("fp32", gan_row.reference))
+            operations / seconds / peaks[name]
+            for name, seconds in (("bf16", gan_row.ours), ("fp32", gan_row.reference))
         ]
         lines.append(
             f"gan_step: {operations / 1e9:.0f} GFLOP; ours {shares[0]:.0%} of the bf16 peak, reference {shares[1]:.0%} "
             "of the fp32 peak"
         )
     return lines
-
-
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @click.command(help=__doc__)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow.store.db.utils import _get_latest_schema_revision
+from mlflow.store.db.utils import _get_latest_schema_revision, _initialize_tables, create_sqlalchemy_engine
 
 from mlproject import remote
 from mlproject.errors import UserError
@@ -47,6 +47,8 @@ def locked(uri: str) -> Iterator[None]:
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _make(database)
         with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
@@ -54,6 +56,24 @@ def locked(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _make(database: Path) -> None:
+    """A new file with every table, or none: killed while MLflow makes them, a process would leave an unknown schema."""
+    unfinished = database.with_name(f".{database.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(f"{_PREFIX}{unfinished}")
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+    try:
+        os.link(unfinished, database)
+    except FileExistsError:  # a server, which knows no lock, made the file meanwhile: it keeps its own
+        pass
+    except OSError:  # a file system without hard links
+        unfinished.replace(database)
+    unfinished.unlink(missing_ok=True)
 
 
 def _refuse_other_schema(uri: str, connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ def test_an_entry_point_s_run_has_samples_and_one_that_stands_for_it_has_none(tm
     store = tracking.open_store("desk")
     with tracking.entry_run(store, "predict", load_config()) as run:
         run.report(0, {"predict.images": 3.0})
-        time.sleep(0.2)
+        time.sleep(1)
     found = store.metrics_of(run.id)
     assert 0 <= found["system/cpu_utilization_percentage"] <= 100
     assert 0 < found["system/system_memory_usage_percentage"] <= 100
@@ -45,5 +45,7 @@ def test_a_short_block_has_one_sample_and_ends_at_once(monkeypatch):
 
 def test_turned_off_it_does_nothing(monkeypatch):
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
-    with sampled(lambda number, values: pytest.fail("sampled")):
+    noted = []  # a failure in the thread that samples would not be one of the test
+    with sampled(lambda number, values: noted.append(number)):
         time.sleep(0.1)
+    assert noted == []

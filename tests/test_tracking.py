@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow.entities import Metric
 from stored import history, status
 
 from mlproject import tracking
@@ -167,7 +166,7 @@ def test_reporting_costs_little(store):
             run.report(step, {f"m{number}": 0.1 for number in range(8)})
         run.flush()
         assert (time.process_time() - begun) / 250 < 0.005
-    assert isinstance(store.client.get_metric_history(run.id, "m0")[0], Metric)
+    assert history(store, run.id, "m0") == [(step, 0.1) for step in range(250)]
 
 
 def test_git_state_is_tagged(store):

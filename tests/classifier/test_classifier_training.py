@@ -153,8 +153,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tiny
         return loss * math.nan if wanted["step"] == 8 else loss
 
     monkeypatch.setattr(training.F, "binary_cross_entropy_with_logits", broken)
-    with pytest.raises(UserError, match="the loss is not finite at step 8; the last good checkpoint is step 6 in"):
+    with pytest.raises(
+        UserError, match="the loss is not finite at step 8; the last good checkpoint is step 6 in"
+    ) as told:
         train(tiny_config())
+    assert "fp32" not in str(told.value)  # which it is already
     checkpoint = latest_checkpoint(tmp_path / "work" / "checkpoints")
     assert checkpoint.step == 6
     assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
@@ -171,8 +174,11 @@ def test_a_broken_weight_never_reaches_a_checkpoint(tiny_config, train, monkeypa
         return result
 
     monkeypatch.setattr(torch.optim.AdamW, "step", broken)
-    with pytest.raises(UserError, match="a weight is not finite at step 6; the last good checkpoint is step 3 in"):
-        train(tiny_config())
+    with pytest.raises(
+        UserError, match="a weight is not finite at step 6; the last good checkpoint is step 3 in"
+    ) as told:
+        train(tiny_config(precision="bf16"))
+    assert "classifier.precision=fp32 (now bf16)" in str(told.value)
     assert latest_checkpoint(tmp_path / "work" / "checkpoints").step == 3
 
 

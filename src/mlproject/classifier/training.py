@@ -139,7 +139,7 @@ def train_classifier(
             first = step - len(losses) + 1
             for number, value in enumerate(losses, start=first):
                 if not np.isfinite(value):
-                    raise _not_finite("the loss", number, folder, saved_step)
+                    raise _not_finite("the loss", number, folder, saved_step, config)
             for number, (value, (_, used_rate)) in enumerate(zip(losses, pending, strict=True), start=first):
                 report(number, {"train.loss": value, "train.learning_rate": used_rate})
             seconds = time.perf_counter() - started
@@ -151,7 +151,7 @@ def train_classifier(
         if validate:
             scores = predict_logits(module, validation.images, device, VALIDATION_BATCH)
             if not np.isfinite(scores).all():
-                raise _not_finite("a logit of the validation", step, folder, saved_step)
+                raise _not_finite("a logit of the validation", step, folder, saved_step, config)
             auc = float(roc_auc_score(validation.labels, scores))
             validation_loss = log_loss(scores, validation.labels)
             report(step, {"val.auc": auc, "val.loss": validation_loss})
@@ -170,7 +170,7 @@ def train_classifier(
         # Checkpoint; a step with a finite loss can still break the weights, which must not replace good ones
         if save:
             if not all_finite(module):
-                raise _not_finite("a weight", step, folder, saved_step)
+                raise _not_finite("a weight", step, folder, saved_step, config)
             standing.step = saved_step = step
             if world.is_first:
                 save_standing(folder, standing, module, optimizer, identity)
@@ -232,9 +232,10 @@ def all_finite(module: nn.Module) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values())
 
 
-def _not_finite(what: str, step: int, folder: Path, saved_step: int) -> UserError:
+def _not_finite(what: str, step: int, folder: Path, saved_step: int, config: ClassifierConfig) -> UserError:
     kept = f"the last good checkpoint is step {saved_step} in {folder}" if saved_step else "no checkpoint was written"
+    fp32 = f", or use classifier.precision=fp32 (now {config.precision})" if config.precision != "fp32" else ""
     return UserError(
         f"classifier: {what} is not finite at step {step}; {kept}; "
-        "lower classifier.learning_rate, or use precision=fp32"
+        f"lower classifier.learning_rate (now {config.learning_rate:g}){fp32}"
     )

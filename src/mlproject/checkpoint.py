@@ -148,6 +148,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             optimizer.state[parameter][key] = layout.copy_(stored)
 
 
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of the tensors that are named `prefix.<name>`, by that name."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+
+
 def _detached(tensor: Tensor) -> Tensor:
     # safetensors refuses shared storage and channels-last strides
     return tensor.detach().to("cpu", copy=True).contiguous()

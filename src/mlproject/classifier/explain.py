@@ -17,7 +17,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from torch import nn
 
-from mlproject.classifier.inference import Classifier, as_input
+from mlproject.classifier.inference import Classifier, as_input, eval_mode, modes_kept
 from mlproject.classifier.network import GreyEfficientNet
 from mlproject.data import kinds
 from mlproject.errors import UserError
@@ -52,14 +52,12 @@ def explained_layer(module: GreyEfficientNet, size: int) -> tuple[nn.Module, int
     parts: list[nn.Module] = [module.network.bn1, *module.network.blocks, module.network.bn2]
     sides: list[int] = []
     handles = [part.register_forward_hook(lambda _m, _i, maps: sides.append(int(maps.shape[-1]))) for part in parts]
-    was_training = module.training
-    module.eval()  # the look at the sides must not move the batch norms' statistics
+    parameter = next(module.parameters())
     try:
-        parameter = next(module.parameters())
-        with torch.no_grad():
+        # the look at the sides must not move the batch norms' statistics
+        with eval_mode(module):
             module(torch.zeros(1, 1, size, size, device=parameter.device))
     finally:
-        module.train(was_training)
         for handle in handles:
             handle.remove()
     for part, side in zip(reversed(parts), reversed(sides), strict=True):
@@ -90,10 +88,10 @@ def grad_cam_maps(classifier: Classifier, images: np.ndarray, classes: np.ndarra
         return np.zeros((0, classifier.size, classifier.size), dtype=np.float32)
     module = classifier.module
     layer, _ = explained_layer(module, classifier.size)
-    modes = [(part, part.training) for part in module.modules()]
     maps = []
     try:
-        with torch.enable_grad(), GradCAM(module, [layer]) as explain:
+        # GradCAM puts the network into evaluation mode
+        with modes_kept(module), torch.enable_grad(), GradCAM(module, [layer]) as explain:
             for start in range(0, len(images), batch_size):
                 # the input asks for its gradient, so that maps behind frozen layers have one as well
                 batch = as_input(images[start : start + batch_size], classifier.device).requires_grad_()
@@ -101,8 +99,6 @@ def grad_cam_maps(classifier: Classifier, images: np.ndarray, classes: np.ndarra
                 maps.append(explain(batch, targets))
     finally:
         module.zero_grad(set_to_none=True)
-        for part, training in modes:
-            part.training = training
     return np.concatenate(maps).astype(np.float32)
 
 

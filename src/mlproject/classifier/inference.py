@@ -28,16 +28,22 @@ REQUIRED_META = ("preprocessing", "class_names", "threshold", "data_digest", "da
 
 
 @contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every submodule's mode is as before afterwards, frozen stages included."""
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Every submodule's mode is as before afterwards, frozen stages included."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; modes are kept."""
+    with modes_kept(module), torch.inference_mode():
+        module.eval()
+        yield
 
 
 def as_input(images: np.ndarray, device: torch.device) -> torch.Tensor:

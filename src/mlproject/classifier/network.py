@@ -134,12 +134,11 @@ def settings_of(config: ClassifierConfig) -> NetworkSettings:
     return NetworkSettings(config.backbone, config.stem_stride, config.input_size, config.dropout)
 
 
-def build_classifier(config: ClassifierConfig, weights_override: str | None = None) -> GreyEfficientNet:
+def build_classifier(config: ClassifierConfig) -> GreyEfficientNet:
     """The network of `config` with its starting weights, on the CPU, a function of `config` alone.
 
     Args:
         config: `seed` decides the random weights (of the head, or of everything with `weights=none`).
-        weights_override: used in place of `config.weights`, with the same meaning.
 
     Raises:
         UserError: no EfficientNet, or weights that cannot be had or do not fit.
@@ -151,5 +150,5 @@ def build_classifier(config: ClassifierConfig, weights_override: str | None = No
     if config.zero_init_head:
         nn.init.zeros_(module.network.classifier.weight)
         nn.init.zeros_(module.network.classifier.bias)
-    load_weights(module, config.weights if weights_override is None else weights_override)
+    load_weights(module, config.weights)
     return module

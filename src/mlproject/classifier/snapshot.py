@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlproject.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from mlproject.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, tensors_under
 from mlproject.config import ClassifierConfig
 from mlproject.data.crops import Crops
 from mlproject.errors import UserError
@@ -90,17 +90,13 @@ def resume(
     if checkpoint is None:
         return Standing()
     _refuse_other_training(checkpoint, identity)
-    module.load_state_dict(_under("model.", checkpoint))
+    module.load_state_dict(tensors_under(checkpoint.tensors, "model"))
     restore_optimizer(optimizer, checkpoint.tensors, "optimizer")
     state, best = checkpoint.state, None
     if state["best"] is not None:
         probabilities = checkpoint.tensors["probabilities"].numpy()
-        best = Best(**state["best"], probabilities=probabilities, weights=_under("best.", checkpoint))
+        best = Best(**state["best"], probabilities=probabilities, weights=tensors_under(checkpoint.tensors, "best"))
     return Standing(checkpoint.step, best, state["history"], state["losses"])
-
-
-def _under(prefix: str, checkpoint: Checkpoint) -> Weights:
-    return {name[len(prefix) :]: value for name, value in checkpoint.tensors.items() if name.startswith(prefix)}
 
 
 def _refuse_other_training(checkpoint: Checkpoint, identity: Identity) -> None:

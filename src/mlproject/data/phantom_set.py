@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pandas as pd
 
 from mlproject.data.checks import BOX, COLUMNS
 from mlproject.data.images import encode_png
-from mlproject.data.phantom import draw_subjects, render_subject
+from mlproject.data.phantom import draw_subjects, limit_threads, render_subject
 from mlproject.errors import UserError
 
 # Each split has its own range of the one stream of subjects, so that its subjects stay the same when another split
@@ -132,7 +131,7 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
         return
     # spawn: a forked copy of a process that has run torch may hang in its thread pools
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=limit_threads) as pool:
         try:
             yield pool.map
         except BrokenProcessPool:

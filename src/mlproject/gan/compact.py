@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.config import GanConfig
-from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenerator, halvings, label_planes
+from mlproject.gan.conditional import LEAK, SIDES, ConditionalCritic, ConditionalGenerator, halvings, label_planes
 
 
 class ModulatedStage(nn.Module):
@@ -179,7 +179,7 @@ def _zeroed(convolution: nn.Conv2d, zero: bool) -> nn.Conv2d:
 
 def picture_sides(size: int) -> tuple[int, ...]:
     """The resolutions at which grey pictures leave the generator and enter the critic: 16, 32, ... up to `size`."""
-    return tuple(side for side in (16, 32, 64, 128, 256, 512) if side <= size)
+    return tuple(side for side in SIDES if side <= size)
 
 
 def group_size(count: int, group: int) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlproject.gan.feature_critic import FeatureCritic
 
 LEAK = 0.2
+# sides of images that the networks can draw, in pixels
+SIDES = (16, 32, 64, 128, 256, 512)
 
 
 class ConditionalGenerator(nn.Module):
@@ -43,7 +45,7 @@ def halvings(size: int) -> int:
     Raises:
         UserError: the side is not a power of two from 16 to 512.
     """
-    if size not in (16, 32, 64, 128, 256, 512):
+    if size not in SIDES:
         raise UserError(f"data.size: {size} does not fit the GAN, which doubles a 4x4 map; use 16, 32, 64, 128, ...")
     return int(math.log2(size)) - 2
 

@@ -1,13 +1,12 @@
 """What a GAN run carries from step to step, and what a checkpoint of it holds."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mlproject.checkpoint import Checkpoint, latest_checkpoint, optimizer_tensors, restore_optimizer
+from mlproject.checkpoint import Checkpoint, latest_checkpoint, optimizer_tensors, restore_optimizer, tensors_under
 from mlproject.config import GanConfig
 from mlproject.distributed import World
 from mlproject.errors import UserError
@@ -97,11 +96,13 @@ class RunState:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put back what `tensors` and `best` were."""
         for prefix, module in self.modules.items():
-            module.load_state_dict(_under(checkpoint.tensors, prefix))
+            module.load_state_dict(tensors_under(checkpoint.tensors, prefix))
         for prefix, optimizer in self.optimizers.items():
             restore_optimizer(optimizer, checkpoint.tensors, prefix)
-        self.sums = {name: total.to(self.device) for name, total in _under(checkpoint.tensors, "sums").items()}
-        self.best_tensors = {name: value.to(self.device) for name, value in _under(checkpoint.tensors, "best").items()}
+        self.sums = {name: total.to(self.device) for name, total in tensors_under(checkpoint.tensors, "sums").items()}
+        self.best_tensors = {
+            name: value.to(self.device) for name, value in tensors_under(checkpoint.tensors, "best").items()
+        }
         self.best = checkpoint.state["best"]
 
     def _network_tensors(self) -> dict[str, Tensor]:
@@ -110,7 +111,3 @@ class RunState:
             for prefix, module in self.modules.items()
             for name, tensor in module.state_dict().items()
         }
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}

@@ -55,18 +55,18 @@ class Drawing:
     png: bytes
 
 
-def draw(name: str, alt: str, painter: Painter, wide_px: int, narrow_px: int | None = None) -> Drawing:
+def draw(name: str, alt: str, painter: Painter, height_px: int, narrow_height_px: int | None = None) -> Drawing:
     """Draw a figure for wide screens and for phones.
 
     Args:
         name: letters, digits and hyphens; begins every id in the SVG.
         alt: what a screen reader says in place of the picture.
         painter: `painter(figure, narrow)` draws on an empty figure.
-        wide_px: height of the wide form, which is `WIDE_PX` wide.
-        narrow_px: height of the narrow form, `NARROW_PX` wide; default: as the wide one.
+        height_px: height of the wide form, which is `WIDE_PX` wide.
+        narrow_height_px: height of the narrow form, `NARROW_PX` wide; default: as the wide one.
     """
-    wide = _painted(painter, WIDE_PX, wide_px, narrow=False)
-    narrow = _painted(painter, NARROW_PX, narrow_px or wide_px, narrow=True)
+    wide = _painted(painter, WIDE_PX, height_px, narrow=False)
+    narrow = _painted(painter, NARROW_PX, narrow_height_px or height_px, narrow=True)
     stream = io.BytesIO()
     wide.savefig(stream, format="png", dpi=_POINTS_PER_INCH * _PNG_SCALE, metadata={"Software": None})
     return Drawing(name, _svg(wide, f"{name}-wide", alt), _svg(narrow, f"{name}-narrow", alt), stream.getvalue())

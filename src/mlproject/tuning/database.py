@@ -156,9 +156,9 @@ class Locks:
         if self._session is None:
             arguments = {"connect_args": engine_arguments(self._url)["connect_args"], "isolation_level": "AUTOCOMMIT"}
             self._session = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool, **arguments).connect()
-            for name, value in (("idle", 30), ("interval", 10), ("count", 3)):
+            for name, value in _KEEPALIVE.items():
                 # the server's side: that of a machine which lost its network
-                self._session.execute(sqlalchemy.text(f"SET tcp_keepalives_{name} = {value}"))
+                self._session.execute(sqlalchemy.text(f"SET tcp_{name} = {value}"))
         return self._session
 
 

@@ -98,8 +98,7 @@ def test_a_killed_run_continues_to_the_same_bits_and_reports(tiny_config, train,
     again = train(config, report=collect(pieces), progress=starts.append)
     assert starts == list(range(resumed_from, 13))
     assert_identical(expected, again)
-    del_speed = {key: value for key, value in whole.items() if key[1] != "train.images_per_second"}
-    assert {key: value for key, value in pieces.items() if key[1] != "train.images_per_second"} == del_speed
+    assert without_speed(pieces) == without_speed(whole)
 
 
 def test_a_finished_run_started_again_returns_at_once_what_it_found(tiny_config, train):
@@ -197,10 +196,18 @@ def test_weight_decay_spares_norms_and_biases(tiny_config, train, tmp_path):
     assert sorted(decays.values()) == [0.0, 10.0]
 
 
-def test_hybrid_and_synthetic_train_on_both_pools(tiny_config, train, make_crops):
-    synthetic = make_crops(30, seed=2, prefix="synthetic")
-    hybrid = train(tiny_config(mix="hybrid", steps=4), synthetic=synthetic)
-    assert len(hybrid.probabilities) == 20
+def test_a_hybrid_mix_trains_on_both_pools(tiny_config, train, make_crops, tmp_path):
+    real, synthetic = make_crops(40), make_crops(30, seed=2, prefix="synthetic")
+    pools = {
+        "both": (real, synthetic),
+        "other real": (make_crops(40, seed=3), synthetic),
+        "other synthetic": (real, make_crops(30, seed=4, prefix="synthetic")),
+    }
+    both, *others = (
+        train(tiny_config(mix="hybrid", steps=4), real=mine, synthetic=made, work_dir=tmp_path / name).probabilities
+        for name, (mine, made) in pools.items()
+    )
+    assert not any(np.array_equal(both, other) for other in others)
 
 
 def test_a_synthetic_mix_needs_no_real_image(tiny_config, train, make_crops):
@@ -263,6 +270,10 @@ def collect(into: dict[tuple[int, str], float]):
             into[step, name] = value
 
     return report
+
+
+def without_speed(reports: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:
+    return {key: value for key, value in reports.items() if key[1] != "train.images_per_second"}
 
 
 def assert_identical(first: training.TrainedClassifier, second: training.TrainedClassifier) -> None:

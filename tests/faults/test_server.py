@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,17 +14,12 @@ import mlflow
 import psutil
 import pytest
 import requests
+from model_server import free_port
 from starter import Started, unfinished_runs
 from workshops import Ended, wait_until
 
 SECONDS_AWAY = 60
 STEPS = 240
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Server:

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import mlflow.store.db.utils as mlflow_database
 import numpy as np
 import pytest
 from stored import history, status
@@ -187,3 +188,18 @@ def test_the_command_that_opens_a_store(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert own.ui_command().endswith(own.uri)
     assert tracking.Store("http://user:secret@host:5000", None, "0").ui_command() == "open http://user@host:5000"
+
+
+def test_tables_that_were_half_made_when_a_process_ended_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def ended_halfway(engine):
+        mlflow_database.InitialBase.metadata.create_all(engine)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("mlproject.tracking.database._initialize_tables", ended_halfway)
+        tracking.open_store("first")
+    assert not (tmp_path / "mlflow.db").exists()
+    assert tracking.open_store("first").client.get_experiment_by_name("first") is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}

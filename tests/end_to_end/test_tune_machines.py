@@ -1,5 +1,6 @@
 """Two machines on one search: folders that share nothing but a PostgreSQL and an MLflow server, both real."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from servers import PASSWORD, asked, mlflow_server, postgres
 from tune_desk import Desk, process_of
 
 from mlproject.config import PROJECT_ROOT
+from mlproject.tuning.database import Locks
 
 pytestmark = pytest.mark.slow
 TRIALS, SEEDS = 10, (1000, 1001)
@@ -127,6 +129,18 @@ def test_locks_hold_between_the_server_s_clients_and_end_with_their_process(serv
     running = [subprocess.Popen(command, env=environment) for _ in range(3)]
     assert [process.wait() for process in running] == [1, 1, 1]
     assert count.read_text() == "90", "two at a time overwrite each other"
+
+
+def test_a_lock_is_given_away_and_taken_after_the_connection_broke(server, monkeypatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    with contextlib.closing(Locks(server.storage)) as one, contextlib.closing(Locks(server.storage)) as other:
+        one.take("generator/a")
+        sessions = "FROM pg_stat_activity WHERE application_name = 'mlproject tune'"
+        assert asked(server.storage, f"SELECT pg_terminate_backend(pid) {sessions}") == [(True,)]
+        assert other.take("generator/a", wait=False), "it ended with the connection"
+        one.give("generator/a")
+        assert one.take("turn", wait=False)
+        assert not other.take("turn", wait=False)
 
 
 def test_a_wrong_password_is_one_line(server, tmp_path) -> None:

@@ -95,9 +95,11 @@ class Locks:
         if lock != _ON_SERVER:
             os.close(lock)
         elif self._session is not None:
-            # a connection that broke has given all its locks away
-            with contextlib.suppress(sqlalchemy.exc.DBAPIError):
+            try:
                 self._session.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": _key(what)})
+            except sqlalchemy.exc.DBAPIError:
+                # a connection that broke has given all its locks away, and SQLAlchemy refuses to go on with it
+                self._session = None
 
     @contextlib.contextmanager
     def held(self, what: str) -> Iterator[None]:

@@ -185,6 +185,13 @@ def new_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Wo
     return make
 
 
+def unfinished_runs(workshop: Workshop) -> list[str]:
+    """Names of the runs that say RUNNING."""
+    experiments = [experiment.experiment_id for experiment in workshop.client.search_experiments()]
+    runs = workshop.client.search_runs(experiments, "attributes.status = 'RUNNING'")
+    return [run.info.run_name for run in runs]
+
+
 def wait_until(reached: Callable[[], object], process: subprocess.Popen, seconds: float = 300) -> bool:
     """Until `reached()` is true, the process has ended or the time is over; whether it was reached."""
     end = time.monotonic() + seconds

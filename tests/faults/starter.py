@@ -111,13 +111,6 @@ def leftovers(folder: Path) -> list[str]:
     ]
 
 
-def unfinished_runs(workshop: Workshop) -> list[str]:
-    """Names of the runs that say RUNNING."""
-    experiments = [experiment.experiment_id for experiment in workshop.client.search_experiments()]
-    runs = workshop.client.search_runs(experiments, "attributes.status = 'RUNNING'")
-    return [run.info.run_name for run in runs]
-
-
 def versions_without_digest(workshop: Workshop) -> list[str]:
     """Registered versions that carry no SHA-256."""
     client = workshop.client

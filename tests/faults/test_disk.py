@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from starter import Started, leftovers, unfinished_runs
-from workshops import wait_until
+from starter import Started, leftovers
+from workshops import unfinished_runs, wait_until
 
 from mlproject.checkpoint import latest_checkpoint
 

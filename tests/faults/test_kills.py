@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from starter import Started, leftovers, unfinished_runs, versions_without_digest
-from workshops import Workshop
+from starter import Started, leftovers, versions_without_digest
+from workshops import Workshop, unfinished_runs
 
 from mlproject import registry, tracking
 

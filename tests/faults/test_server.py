@@ -15,8 +15,8 @@ import psutil
 import pytest
 import requests
 from model_server import free_port
-from starter import Started, unfinished_runs
-from workshops import Ended, wait_until
+from starter import Started
+from workshops import Ended, unfinished_runs, wait_until
 
 SECONDS_AWAY = 60
 STEPS = 240

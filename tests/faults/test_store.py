@@ -5,8 +5,8 @@ import sqlite3
 import time
 
 import pytest
-from starter import Started, leftovers, unfinished_runs
-from workshops import wait_until
+from starter import Started, leftovers
+from workshops import unfinished_runs, wait_until
 
 from mlproject.data.manifest import load_dataset
 from mlproject.lost_runs import PROCESS_TAG

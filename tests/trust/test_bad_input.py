@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from workshops import unfinished_runs
 
 from mlproject.checksums import write_checksums
 from mlproject.config import PROJECT_ROOT
@@ -342,12 +343,6 @@ def told_in_one_message(err: str) -> str:
     # several problems of one file are a list under one line
     assert all(line.startswith("  ") for line in lines[1:]), err
     return "\n".join(lines).removeprefix("error: ")
-
-
-def unfinished_runs(workshop) -> list[str]:
-    experiments = [experiment.experiment_id for experiment in workshop.client.search_experiments()]
-    runs = workshop.client.search_runs(experiments, "attributes.status = 'RUNNING'")
-    return [run.info.run_id for run in runs]
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def methods(material: Material) -> Section:
         f"The unit of inference is the seed's paired difference: its mean with a {material.interval_name} from the t "
         "distribution, the p of the t test and of sign flips, and Cohen's d_z with Hedges' correction. At least "
         f"{MINIMUM_SEEDS} seeds are needed, and from {MINIMUM_SEEDS_OF_BOOTSTRAP} on a bootstrap of seeds and subjects "
-        "stands beside. The p values of the secondary contrasts are adjusted by Holm's method.",
+        "stands beside. Of the secondary contrasts, the p values of the t tests are adjusted by Holm's method.",
     ]
     if primary.detectable:
         found = primary.detectable

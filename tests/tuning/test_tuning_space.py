@@ -1,5 +1,7 @@
 """The text of a search space: every form, every mistake with its remedy, and one spelling for one space."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,8 @@ def test_the_default_space_holds_the_untuned_settings() -> None:
     [
         ("", ("names nothing",)),
         ("gan.lamda_gp: grid 1 2", ("gan.lamda_gp", "lambda_gp?")),
-        ("data.n_train: integer 10 20", ("gan, synthesis, classifier",)),
+        ("data.n_train: integer 10 20", ("gan, classifier",)),
+        ("synthesis.per_class: integer 10 20", ("gan, classifier",)),
         ("gan.seed: integer 0 9", ("gan.seed", "cannot be searched")),
         ("classifier.mix: choice real hybrid", ("cannot be searched",)),
         ("gan.lambda_gp", ("no form", "log-grid <low> <high>")),
@@ -73,7 +76,7 @@ def test_any_text_is_read_or_refused_in_one_line(text) -> None:
     try:
         parse_space(text)
     except UserError as error:
-        assert "tune.space" in str(error)  # noqa: PT017 - both outcomes are allowed, this one has a rule
+        assert re.fullmatch("tune.space: .+", str(error))  # noqa: PT017 - both outcomes are allowed, this one has a rule
 
 
 @given(st.permutations(["gan.lambda_gp: grid 1 5", "classifier.dropout: uniform 0 .5", "gan.latent_dim: integer 8 64"]))

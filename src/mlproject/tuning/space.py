@@ -11,12 +11,13 @@ import numpy as np
 from mlproject.config import SECTIONS, Configuration, convert, nearest
 from mlproject.errors import UserError
 
-# settings of other sections would change what a trial is measured on
-SEARCHED_SECTIONS = ("gan", "synthesis", "classifier")
+# settings of data and evaluation would change what a trial is measured on, those of synthesis would change nothing: a
+# trial draws classifier.synthetic_per_class images of each class
+SEARCHED_SECTIONS = ("gan", "classifier")
 # who is trained on how much, and what the search sets itself, is the same for every trial
 _FIXED = (
     "seed", "subjects", "anomalous_share", "steps", "epochs", "mix", "oversample",
-    "log_every", "grid_every", "checkpoint_every", "eval_every", "class_name",
+    "log_every", "grid_every", "checkpoint_every", "eval_every",
 )  # fmt: skip
 _FORMS = {
     "uniform": "uniform <low> <high>",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _tune(run: Run, config: Configuration, asked: Question, locks: Locks) -> Fou
         _search(run, config, dataset, place, study, workers, locks)
         trials = search.records(study)
         best = choose(trials, untuned)
-        if best is None and not any(trial.state == "COMPLETE" for trial in trials):
+        if not any(trial.state == "COMPLETE" for trial in trials):
             errors = [str(trial.notes["error"]) for trial in trials if "error" in trial.notes]
             reason = f"the first error: {errors[0]}" if errors else "all were pruned; tune.prune=false keeps them"
             raise UserError(f"tune: no trial of {name} finished, {reason}; see {folder}")
@@ -129,7 +130,6 @@ def storage_url(run: Run, config: Configuration) -> str:
         return config.tune.storage
     database = run.store.database
     folder = database.parent if database else Path(config.run.outputs).resolve() / "tune"
-    folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'optuna.db'}"
 
 
@@ -171,10 +171,8 @@ def _announce(
     say(f"tune: {tune.trials} trials of {space_text(space)}")
     say(f"  untuned: {listed(untuned)}")
     say(f"  each: {base.gan.steps} generator steps, {base.classifier.steps} classifier steps; {workers} at a time")
-    of_generator = [parameter for parameter in space if not parameter.name.startswith("classifier.")]
-    count = 1
-    for parameter in of_generator:
-        count *= len(parameter.values) if parameter.kind == "choice" else tune.trials
+    of_generator = [parameter for parameter in space if parameter.name.startswith("gan.")]
+    count = math.prod(len(p.values) if p.kind == "choice" else tune.trials for p in of_generator)
     say(f"  generators: at most {min(count, tune.trials)}, each trained once")
     if tune.prune and config.fidelity.while_training == 0:
         say("  no generator is pruned: fidelity.while_training=0 leaves out the figures that judge them")

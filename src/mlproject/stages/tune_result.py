@@ -1,7 +1,6 @@
 """What a search leaves behind: tables, pictures and the best settings as files, in its run, and in words."""
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,9 +38,6 @@ def write_result(
     """trials.csv, confirmation.json, best.yaml and the pictures."""
     names = [parameter.name for parameter in space]
     atomic_write_text(folder / "trials.csv", csv_text(pd.DataFrame(trial_columns(trials, names))))
-    contrast = None
-    if found.contrast is not None and math.isfinite(found.contrast.interval.low):
-        contrast = dataclasses.asdict(found.contrast)
     atomic_write_json(
         folder / "confirmation.json",
         {
@@ -49,7 +45,7 @@ def write_result(
             "untuned": found.untuned,
             "tuned": found.best.settings if found.best else None,
             "seeds": [dataclasses.asdict(pair) for pair in found.pairs],
-            "contrast": contrast,
+            "contrast": dataclasses.asdict(found.contrast) if found.contrast else None,
         },
     )
     if found.best is not None:
@@ -81,7 +77,7 @@ def log_result(
     values = {"tune.trials": float(counted(trials))}
     if found.best is not None:
         values["tune.best.auc"] = found.best.values[0]
-    if found.contrast is not None and math.isfinite(found.contrast.interval.low):
+    if found.contrast is not None:
         interval = found.contrast.interval
         values |= {"tune.difference": interval.value, "tune.p_sign_flip": found.contrast.p_sign_flip}
         values |= {"tune.difference.ci_low": interval.low, "tune.difference.ci_high": interval.high}
@@ -121,7 +117,7 @@ def tell_result(
         say("the tuned settings again (-P reuse=false to repeat the work):")
         for command in repeat_commands(folder, str(found.best.notes["generator_run"]), data):
             say(f"  {command}")
-    say(f"written to {folder}: trials.csv, confirmation.json, best.yaml, figures/")
+    say(f"written to {folder}: trials.csv, confirmation.json, {'best.yaml, ' if found.best else ''}figures/")
 
 
 def repeat_commands(folder: Path, generator_run: str, data: str = "") -> list[str]:

@@ -1,5 +1,6 @@
 """What a search found, in words and tables: its trials, and whether the best settings hold on fresh seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class Found:
     """The result of a search.
 
     `best` is the best finished trial among those that are not the untuned one, which it is compared with; `contrast`
-    is None with fewer fresh seeds than an interval takes.
+    is None where there is no interval: with too few fresh seeds, or when every difference is the same other than 0.
     """
 
     best: TrialRecord | None
@@ -70,6 +71,9 @@ def conclude(
         return Found(best, dict(untuned), tuple(pairs), None, answer)
     contrast = paired_contrast(differences, level)
     interval = contrast.interval
+    if not math.isfinite(interval.low):
+        answer = f"Every one of {contrast.n} fresh seeds differs by {contrast.mean:+.3f}: that gives no interval."
+        return Found(best, dict(untuned), tuple(pairs), None, answer)
     told = (
         f"{interval.value:+.3f} ({100 * level:g} % interval {interval.low:+.3f} to {interval.high:+.3f}, "
         f"{contrast.n} fresh seeds, validation AUC)"
@@ -79,7 +83,6 @@ def conclude(
     elif interval.high < 0:
         answer = f"The tuned settings are worse than the untuned ones: {told}."
     else:
-        # also when every difference is the same number, which leaves the spread unknown and the bounds NaN
         answer = f"There is no evidence that the tuned settings are better or worse than the untuned ones: {told}"
         smallest = detectable_difference(contrast.sd, contrast.n, level=level)
         power = f"; the smallest true difference that these seeds had 80 % power to see is {smallest:.3f}"

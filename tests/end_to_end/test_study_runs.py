@@ -118,7 +118,10 @@ def test_compare_prints_the_newest_study(finished) -> None:
 
 def test_again_nothing_is_repeated_and_the_bytes_are_the_same(finished) -> None:
     tables, fits = finished.tables(), finished.fits()
+    (folder,) = (finished.folder / "outputs" / "study").iterdir()
+    (folder / "audit.json").write_text("of another study")
     printed = finished.run("study")
+    assert not (folder / "audit.json").exists()
     assert "nothing is left to fit" in printed
     assert finished.fits() == fits
     assert finished.tables() == tables

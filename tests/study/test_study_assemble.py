@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from mlproject.errors import UserError
+from mlproject.stages.study_files import remove_optional
 from mlproject.study.assemble import csv_text, lasting_figures, prediction_rows, scores_of, sorted_predictions
 from mlproject.study.folder import PREDICTION_COLUMNS, SCORE_COLUMNS
 
@@ -71,3 +72,12 @@ def test_numbers_read_back_to_the_same_numbers(tmp_path) -> None:
 def test_speed_is_no_result() -> None:
     metrics = {"gan.wasserstein": 2.0, "gan.images_per_second": 90.0, "a.seconds": 3.0, "fidelity.kid": 0.1}
     assert list(lasting_figures(metrics).items()) == [("fidelity.kid", 0.1), ("gan.wasserstein", 2.0)]
+
+
+def test_what_another_study_left_in_the_folder_is_not_shown(tmp_path) -> None:
+    for name in ("images/failures/tp-1.png", "images/synthetic-normal.png", "images/of-someone.png", "features.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    remove_optional(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["of-someone.png"]
+    remove_optional(tmp_path / "new")

@@ -68,6 +68,7 @@ def run_study(run: Run, config: Configuration, out: str = "") -> Analysis:
                 f"study: {len(failed)} of {len(records)} pieces of work failed ({listed}); see {work}; "
                 "start the same command again to repeat these alone"
             )
+        study_files.remove_optional(folder)
         study_files.write_tables(run, folder, records, described["unseen_sites"], config.evaluation.threshold)
         study_files.write_pictures(run, folder, config, design, records, first)
         study_files.write_audit(run, folder, records)

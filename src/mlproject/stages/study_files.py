@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ from mlproject.tracking import Run
 SCHEMA_VERSION = 1
 # those of a study's folder that `write_pictures` fills
 PICTURE_FOLDERS = (CASES_FOLDER.parent, CASES_FOLDER)
+# files that not every study has
+_OPTIONAL = (
+    "audit.json", "features.csv",
+    *(f"images/{kind}-{name}.png" for kind in ("real", "synthetic") for name in CLASS_NAMES),
+)  # fmt: skip
 _COLUMNS, _LINES = 8, 4
 _IMAGES_OF_FEATURES = 150
 # the tables of predictions that a fit logged, by the stage that logged them
@@ -97,6 +103,13 @@ def _unseen_sites(dataset: DataSet) -> list[str]:
         return []
     known = set(dataset.rows("train")["site"].dropna())
     return sorted({str(site) for site in dataset.rows("test")["site"].dropna()} - known)
+
+
+def remove_optional(folder: Path) -> None:
+    """Remove what another study left in the folder and this one may not write: the report would show it."""
+    shutil.rmtree(folder / CASES_FOLDER, ignore_errors=True)
+    for name in _OPTIONAL:
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_tables(run: Run, folder: Path, records: Sequence[Record], unseen_sites: list[str], threshold: float) -> None:
@@ -214,7 +227,7 @@ def _features(config: Configuration, sets: dict[str, Crops]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def write_audit(run: Run, folder: Path, records: Sequence[Record]) -> bool:
+def write_audit(run: Run, folder: Path, records: Sequence[Record]) -> None:
     """Write audit.json from the evaluation of one of the study's generators, if any was evaluated."""
     for record in records:
         if record.stage != "train_gan":
@@ -227,5 +240,4 @@ def write_audit(run: Run, folder: Path, records: Sequence[Record]) -> bool:
                 audited = {**content["audit"], "seed": record.seed, "subjects": record.subjects}
                 audited.setdefault("alarms", content.get("alarms", []))
                 atomic_write_json(folder / "audit.json", audited)
-                return True
-    return False
+                return

@@ -140,7 +140,9 @@ def test_every_unreadable_image_is_named_at_once(finished_workshop, scans, tmp_p
 def test_an_output_folder_is_never_emptied_of_other_things(finished_workshop, scans, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.json").write_text(json.dumps("years of work"))
-    for out, told in ((tmp_path / "thesis", "holds chapter.json"), (scans / "out", "lies in the images")):
+    chapter = tmp_path / "thesis" / "chapter.json"
+    refused = {tmp_path / "thesis": "holds chapter.json", chapter: "is a file", scans / "out": "lies in the images"}
+    for out, told in refused.items():
         done = finished_workshop.run("predict", "--images", str(scans), "--out", str(out))
         assert done.code == 2
         assert told in done.err

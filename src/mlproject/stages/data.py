@@ -23,10 +23,10 @@ def _source_digest(config: DataConfig) -> str:
         return ""
     path = Path(config.path)
     if not config.path or not path.exists():
-        raise UserError(f"data.path: {config.path or 'nothing'} does not exist; give the folder to import with --path")
-    files = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
-    if path.is_file():
-        files += sorted(found for found in path.parent.rglob("*") if found.is_file() and found != path)
+        fault = f"{config.path} does not exist" if config.path else "nothing was named"
+        raise UserError(f"data.path: {fault}; give the folder to import with --path")
+    # the images of a manifest lie beside it
+    files = (found for found in (path.parent if path.is_file() else path).rglob("*") if found.is_file())
     try:
         return subjects_digest([f"{escaped(str(file.relative_to(path.parent)))}:{file_sha256(file)}" for file in files])
     except OSError as error:

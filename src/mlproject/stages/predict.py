@@ -206,21 +206,12 @@ def _check_output(folder: Path, images: Path) -> None:
     """The folder is replaced as a whole: it must hold nothing but earlier predictions, and not be read next time."""
     if folder.resolve().is_relative_to(images.resolve()):
         raise UserError(f"out {folder} lies in the images {images}; choose another folder with --out")
-    others = (
-        sorted(path.name for path in folder.iterdir() if path.name not in (TABLE, PICTURES))
-        if _is_there(folder)
-        else []
-    )
-    if others:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"out {folder} is a file; choose another folder with --out")
+    if others := sorted(set(os.listdir(folder) if folder.exists() else []) - {TABLE, PICTURES}):
         raise UserError(
             f"out {folder} holds {', '.join(others[:3])}, which are no predictions; choose another with --out"
         )
-
-
-def _is_there(folder: Path) -> bool:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"out {folder} is a file; choose another folder with --out")
-    return folder.is_dir()
 
 
 def _write_pictures(folder: Path, classifier: Classifier, sheet: Sheet, found: Judgements) -> list[str]:

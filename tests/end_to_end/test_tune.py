@@ -90,12 +90,13 @@ def test_again_nothing_is_repeated_and_the_answer_is_the_same(finished) -> None:
     assert json.loads((finished.result / "confirmation.json").read_text())["answer"] in printed
 
 
-def test_another_space_or_goal_under_the_same_name_is_refused(finished) -> None:
+def test_another_space_and_a_goal_that_too_few_images_cannot_measure_are_refused(finished) -> None:
     printed = finished.run("--space", "gan.lambda_gp: grid 1 2", code=2)
     assert "error: tune: the stored search" in printed
     assert "another search space" in printed
     printed = finished.run("--objective", "auc_and_kid", "--fidelity.while_training", "50", code=2)
-    assert "tune" in printed
+    assert "error: tune: no trial of" in printed
+    assert "have 50 validation images of each class" in printed
 
 
 def test_killed_with_two_workers_and_started_again_it_loses_no_finished_trial(tmp_path) -> None:

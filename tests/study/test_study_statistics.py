@@ -133,6 +133,7 @@ def test_the_same_difference_in_every_seed_is_no_certainty() -> None:
     found = analyse_study(study_of({"real_augmented": BASE, "hybrid_0.5_add": list(np.array(BASE) + 0.125)}))
     assert found.verdict == "no evidence"
     assert "the same in every seed, so without an interval" in found.answer
+    assert "80 % power" not in found.answer
 
 
 def test_disagreeing_tests_are_noted() -> None:

@@ -39,10 +39,12 @@ def answer_of(primary: ContrastResult, design: dict[str, Any]) -> str:
         interval = "the same in every seed, so without an interval"
     figures = f"{metric_title(primary.metric)} {found.mean:+.3f} ({interval}; {pair}, {found.n} seeds)"
     if primary.verdict == "no evidence":
-        assert primary.detectable is not None
+        told = f"{where}, there is no evidence that {_deed(primary.arm)} helps or hurts {size}: {figures}"
+        if primary.detectable is None:
+            return f"{told}."
         return (
-            f"{where}, there is no evidence that {_deed(primary.arm)} helps or hurts {size}: {figures}; the smallest "
-            f"true difference that these seeds had {100 * POWER:g} % power to see is {primary.detectable.value:.3f}."
+            f"{told}; the smallest true difference that these seeds had {100 * POWER:g} % power to see is "
+            f"{primary.detectable.value:.3f}."
         )
     return f"{where}, {_deed(primary.arm)} {primary.verdict} {size}: {figures}."
 

@@ -16,10 +16,11 @@ class ContrastResult:
     """One declared contrast, arm minus reference, on `split` at one number of real subjects.
 
     `seeds` are those with a score of both arms and `differences` theirs, in the same order. `contrast` and
-    `detectable` are None with fewer than 6 of them; `detectable` is the smallest difference seen with 80 % power, with
-    the interval that the spread's own uncertainty gives it. `nested` is the bootstrap of seeds and subjects, from 8
-    seeds on. `p_holm` is the t test's p among the secondary contrasts; None for the primary one. `verdict` says helps,
-    hurts, no evidence or undecided, from the t interval of the primary contrast and from `p_holm` of the others.
+    `detectable` are None with fewer than 6 of them; `detectable`, which takes differences that vary, is the smallest
+    difference seen with 80 % power, with the interval that the spread's own uncertainty gives it. `nested` is the
+    bootstrap of seeds and subjects, from 8 seeds on. `p_holm` is the t test's p among the secondary contrasts; None
+    for the primary one. `verdict` says helps, hurts, no evidence or undecided, from the t interval of the primary
+    contrast and from `p_holm` of the others.
     """
 
     role: str

@@ -163,7 +163,8 @@ def _compare(
     contrast = nested = detectable = None
     if len(seeds) >= MINIMUM_SEEDS:
         contrast = paired_contrast(values, level)
-        detectable = detectable_interval(contrast.sd, contrast.n, POWER, level)
+        # equal differences do not show how much seeds vary
+        detectable = detectable_interval(contrast.sd, contrast.n, POWER, level) if contrast.sd else None
     if len(seeds) >= MINIMUM_SEEDS_OF_BOOTSTRAP and metric in METRICS and split in ("test", "val"):
         pairs = [_pair(averaged, seed, subjects, arm, reference, split) for seed in seeds]
         whole = [pair for pair in pairs if pair is not None]

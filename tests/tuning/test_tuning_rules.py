@@ -163,11 +163,13 @@ def test_a_trial_is_hybrid_takes_no_alias_and_is_checked_at_equal_parts() -> Non
     assert (whole.gan.steps, whole.classifier.steps) == (config.gan.steps, config.classifier.steps)
 
 
-def test_fresh_seeds_draw_everything_anew_and_test_no_more_than_validation() -> None:
+def test_fresh_seeds_draw_everything_anew_and_of_test_what_holds_both_classes() -> None:
     config = plan.trial_config(load_config())
     fresh = plan.confirm_config(config, 1003, fresh_subjects=True)
     assert {fresh.data.seed, fresh.gan.seed, fresh.classifier.seed, fresh.synthesis.seed} == {1003}
-    assert (fresh.data.n_train, fresh.data.n_val, fresh.data.n_test) == (200, 100, 100)
+    assert (fresh.data.n_train, fresh.data.n_val, fresh.data.n_test) == (200, 100, 32)
+    rare = plan.trial_config(load_config(None, {"data.prevalence": 0.1}))
+    assert plan.confirm_config(rare, 1003, fresh_subjects=True).data.n_test == 160
     kept = plan.confirm_config(config, 1003, fresh_subjects=False)
     assert (kept.data, kept.gan.seed) == (config.data, 1003)
     keys = [plan.confirm_key(own, "") for own in (fresh, kept, plan.confirm_config(config, 1004, True), fresh)]

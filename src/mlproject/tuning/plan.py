@@ -13,6 +13,8 @@ from mlproject.tuning.space import Parameter, space_text, with_settings
 DIRECTIONS = {"auc": ("maximize",), "auc_and_kid": ("maximize", "minimize")}
 # how often a trial whose process dies is tried again
 RETRIES = 3
+# drawn with probabilities, a split without the rarer class is then as rare as exp(-16)
+_EXPECTED_OF_RARER_CLASS = 16
 _SECTIONS = ("data", "gan", "synthesis", "classifier", "evaluation")
 
 
@@ -59,8 +61,8 @@ def confirm_seeds(config: Configuration) -> tuple[int, ...]:
 def confirm_config(config: Configuration, seed: int, fresh_subjects: bool) -> Configuration:
     """A trial's configuration on a fresh seed.
 
-    The seeds of generator, images and classifier are other ones. Test is not read, so the phantom draws no more of it
-    than of validation.
+    The seeds of generator, images and classifier are other ones. Test is not read, so the phantom draws only as much of
+    it as is sure to hold both classes, which a data set must.
 
     Args:
         config: of the trial (`trial_config`).
@@ -68,7 +70,8 @@ def confirm_config(config: Configuration, seed: int, fresh_subjects: bool) -> Co
     """
     data = config.data
     if fresh_subjects:
-        data = dataclasses.replace(data, seed=seed, n_test=min(data.n_test, data.n_val), n_unseen_site=0)
+        enough = math.ceil(_EXPECTED_OF_RARER_CLASS / min(data.prevalence, 1 - data.prevalence))
+        data = dataclasses.replace(data, seed=seed, n_test=min(data.n_test, enough), n_unseen_site=0)
     return dataclasses.replace(
         config,
         data=data,

@@ -21,7 +21,7 @@ from mlproject import runtime
 from mlproject.classifier.feature_space import feature_space, lite0_maps
 from mlproject.classifier.inference import Classifier, load_classifier, save_classifier
 from mlproject.classifier.training import train_classifier
-from mlproject.config import Configuration, load_config
+from mlproject.config import PROJECT_ROOT, Configuration, load_config
 from mlproject.data.crops import Crops, load_crops
 from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.data.prepare import prepare
@@ -33,6 +33,10 @@ from mlproject.evaluation.texture import radial_spectrum_distance, speckle_lengt
 from mlproject.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from mlproject.gan.sampling import Generator
 from mlproject.gan.training import train_gan
+
+# for its own number of steps: one takes several times as long
+_THESIS = dataclasses.asdict(load_config(PROJECT_ROOT / "configs" / "thesis.yaml").gan)
+_OF_A_FIT = ("steps", "epochs", "grid_every", "checkpoint_every", "log_every", "seed", "subjects", "precision")
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -55,7 +59,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "translated and brightened images": {"augment": "translation_brightness"},
     "constant learning rate": {"schedule": "constant"},
     "fp32": {"precision": "fp32"},
-    "the seed's networks, with the rest": {"architecture": "dcgan"},
+    "the thesis's networks, with the rest": {"architecture": "dcgan"},
+    "the thesis's networks and settings": {name: _THESIS[name] for name in _THESIS.keys() - set(_OF_A_FIT)},
 }
 COLUMNS = {
     "kid": "KID, lite0",

@@ -157,7 +157,7 @@ def test_a_trial_is_hybrid_takes_no_alias_and_is_checked_at_equal_parts() -> Non
     config = load_config()
     own = plan.trial_config(config, {"gan.lambda_gp": 3.0, "classifier.synthetic_fraction": 0.2})
     assert (own.classifier.mix, own.classifier.synthetic_fraction, own.gan.lambda_gp) == ("hybrid", 0.2, 3.0)
-    assert (own.gan.steps, own.gan.grid_every, own.gan.checkpoint_every) == (150, 50, 50)
+    assert (own.gan.steps, own.gan.grid_every, own.gan.checkpoint_every) == (120, 40, 40)
     assert (own.classifier.steps, own.run.aliases, own.run.threads, own.run.workers) == (100, False, 1, 1)
     whole = plan.trial_config(load_config(None, {"tune.gan_steps": 0, "tune.classifier_steps": 0}))
     assert (whole.gan.steps, whole.classifier.steps) == (config.gan.steps, config.classifier.steps)

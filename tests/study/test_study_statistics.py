@@ -76,6 +76,15 @@ def test_the_other_way_round_it_hurts_and_a_lower_brier_score_helps() -> None:
     assert analyse_study(study_of(worse, metric="brier")).verdict == "helps"
 
 
+def test_zero_subjects_are_told_as_all_of_them() -> None:
+    study = study_of({"real_augmented": BASE, "hybrid_0.5_add": [*(np.array(BASE[:5]) + 0.1), None]})
+    study.scores["subjects"] = 0
+    study.design.update(subjects=[0], primary={**PRIMARY, "subjects": 0})
+    found = analyse_study(study)
+    assert found.answer.endswith("with all real subjects has 5.")
+    assert found.notes[0].startswith("hybrid_0.5_add minus real_augmented (auc, test, all subjects): ")
+
+
 def test_no_evidence_says_what_could_have_been_seen() -> None:
     spread = list(np.array(BASE) + GAINS * np.array([1, -1, 1, -1, 1, -1]))
     found = analyse_study(study_of({"real_augmented": BASE, "hybrid_0.5_add": spread}))

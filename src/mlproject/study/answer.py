@@ -9,6 +9,7 @@ from mlproject.data import kinds
 from mlproject.evaluation.tables import metric_title
 from mlproject.study.contrasts import MINIMUM_SEEDS
 from mlproject.study.results import POWER, ContrastResult
+from mlproject.study.words import size_text
 
 _DATA = {
     kinds.PHANTOM: "On the phantom (not clinical data)",
@@ -27,7 +28,7 @@ def _deed(arm: str) -> str:
 def answer_of(primary: ContrastResult, design: dict[str, Any]) -> str:
     """One sentence that claims no more than the primary contrast carries."""
     where = _DATA.get(str(design["data_kind"]), f"On data of kind {design['data_kind']}")
-    pair, size = f"{primary.arm} minus {primary.reference}", f"with {primary.subjects} real subjects"
+    pair, size = f"{primary.arm} minus {primary.reference}", f"with {size_text(primary.subjects, 'real subjects')}"
     if primary.contrast is None:
         return (
             f"{where}, the study does not answer yet: an answer takes at least {MINIMUM_SEEDS} seeds with both arms, "
@@ -72,7 +73,7 @@ def notes_of(
             "independent draws of subjects, so the intervals over seeds are too narrow for other subjects."
         )
     for found in (primary, *secondary):
-        name = f"{found.arm} minus {found.reference} ({found.metric}, {found.split}, {found.subjects} subjects)"
+        name = f"{found.arm} minus {found.reference} ({found.metric}, {found.split}, {size_text(found.subjects)})"
         if missing := [str(seed) for seed in design["seeds"] if seed not in found.seeds]:
             plural = "s" if len(missing) > 1 else ""
             notes.append(f"{name}: no score of both arms in seed{plural} {', '.join(missing)}.")

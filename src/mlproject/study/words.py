@@ -41,9 +41,9 @@ def arm_at_length(arm: str) -> str:
     return _ARMS_AT_LENGTH.get(arm, "")
 
 
-def size_text(subjects: int) -> str:
+def size_text(subjects: int, noun: str = "subjects") -> str:
     """A number of training subjects; 0 stands for all that there are."""
-    return f"{subjects} subjects" if subjects else "all subjects"
+    return f"{subjects or 'all'} {noun}"
 
 
 def by_size(subjects: int) -> float:

@@ -181,7 +181,7 @@ def promote(store: Store, name: str, version: str, alias: str, public_key: str =
     if failed := [outcome for outcome in outcomes if not outcome.passed]:
         told = "; ".join(f"{outcome.gate} ({outcome.figure})" for outcome in failed)
         raise UserError(f"{name} version {model.version} does not become {alias}, it fails {told}")
-    store.client.set_registered_model_alias(name, alias, model.version)
+    registry.set_alias(store, name, alias, model.version)
     print(f"{name}@{alias} is now version {model.version}", flush=True)
     return model
 

@@ -84,7 +84,7 @@ def register(run: Run, folder: Path, name: str, tags: Mapping[str, str], aliases
     version = client.create_model_version(name, source, run.id, tags=all_tags, model_id=model_id).version
     run.set_tags({"model_sha256": all_tags["sha256"], "model_version": f"{name}/{version}"})
     if name == GENERATOR and aliases:
-        client.set_registered_model_alias(name, "champion", version)
+        set_alias(run.store, name, "champion", version)
     return str(version)
 
 
@@ -109,6 +109,16 @@ def _ensure_registered_model(store: Store, name: str) -> None:
         except MlflowException:
             # whatever the database said to the one that came second: it is there now, or this raises
             store.client.get_registered_model(name)
+
+
+def set_alias(store: Store, name: str, alias: str, version: str) -> None:
+    """Move an alias to a version; of several processes that do so at once, the last one's holds."""
+    try:
+        store.client.set_registered_model_alias(name, alias, version)
+    except MlflowException:
+        # MLflow looks for the alias before it inserts it: to the one that came second the database says that it is
+        # there, and the same call then moves it
+        store.client.set_registered_model_alias(name, alias, version)
 
 
 def resolve(store: Store, reference: str, name: str, public_key: str = "") -> ModelReference:
@@ -263,7 +273,7 @@ def ensure_champion(store: Store, name: str, version: str) -> None:
     try:
         store.client.get_model_version_by_alias(name, "champion")
     except MlflowException:
-        store.client.set_registered_model_alias(name, "champion", version)
+        set_alias(store, name, "champion", version)
 
 
 def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:
@@ -284,7 +294,7 @@ def update_mix_aliases(store: Store, version: str, mix: str) -> list[str]:
             and _validation_auc(store, holder) >= _validation_auc(store, candidate)
         ):
             continue
-        store.client.set_registered_model_alias(CLASSIFIER, alias, version)
+        set_alias(store, CLASSIFIER, alias, version)
         moved.append(alias)
     return moved
 

@@ -68,7 +68,7 @@ class Desk(desks.Desk):
                 return connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {SCHEMA}.studies")).scalar_one() > 0
             return False
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.folder}/optuna.db?mode=ro", uri=True)) as database:
+            with contextlib.closing(sqlite3.connect(f"file:{self.folder}/optuna.db?mode=rw", uri=True)) as database:
                 return database.execute("SELECT count(*) FROM studies").fetchone()[0] > 0
         except sqlite3.OperationalError:
             return False

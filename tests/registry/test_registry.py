@@ -1,11 +1,15 @@
 """The registry hands out nothing that is not, byte for byte, what was registered."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy
+import sqlalchemy.orm
 from tampered import flip_a_bit
 
 from mlproject import registry
@@ -172,6 +176,29 @@ def test_an_alias_moves_to_a_better_classifier_only(store, registered):
     assert (alias("real"), alias("hybrid"), alias("champion")) == ("1", "4", "4")
     # scores on another data set do not compare
     assert add(0.6, "real", data_digest="e" * 64) == ["real", "champion"]
+
+
+def test_an_alias_moves_though_another_process_makes_it_in_the_same_moment(store, registered):
+    """MLflow has looked and found none when the other inserts it: its own insert then meets a row that is there."""
+    first, second = (registered(CLASSIFIER, mix="none").rsplit("/", 1)[1] for _ in range(2))
+    others = []
+
+    def another_inserts(session, *_):
+        if not others and any(type(row).__name__ == "SqlRegisteredModelAlias" for row in session.new):
+            row = ("default", CLASSIFIER, "raced", first)
+            with contextlib.closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as database, database:
+                database.execute(
+                    "INSERT INTO registered_model_aliases (workspace, name, alias, version) VALUES (?, ?, ?, ?)", row
+                )
+            others.append(row)
+
+    sqlalchemy.event.listen(sqlalchemy.orm.Session, "before_flush", another_inserts)
+    try:
+        registry.set_alias(store, CLASSIFIER, "raced", second)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.orm.Session, "before_flush", another_inserts)
+    assert others, "the other process was never there"
+    assert str(store.client.get_model_version_by_alias(CLASSIFIER, "raced").version) == second
 
 
 def test_a_damaged_folder_is_not_registered(store, generator_folder):

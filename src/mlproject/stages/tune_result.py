@@ -85,7 +85,7 @@ def log_result(
     if found.best is not None and config.run.aliases:
         for name, key in ((registry.GENERATOR, "generator_run"), (registry.CLASSIFIER, "classifier_run")):
             model = registry.of_run(run.store, str(found.best.notes[key]), name)
-            run.store.client.set_registered_model_alias(name, ALIAS, model.version)
+            registry.set_alias(run.store, name, ALIAS, model.version)
 
 
 def tell_result(

@@ -19,6 +19,7 @@ CHANGES = {
         "seeds": 2,
         "primary": "hybrid_0.5_add - real_augmented @ 6",
         "gan_steps": 0,
+        "classifier_steps": 0,
         "trials": 2,
         "unseen_site_subjects": 8,
     }

@@ -23,8 +23,8 @@ classifier: {backbone: test_efficientnet, weights: none, steps: 4, batch_size: 4
              synthetic_per_class: 6}
 fidelity: {while_training: 0}
 evaluation: {bootstrap: 100}
-study: {subjects: "6", seeds: 2, primary: hybrid_0.5_add - real_augmented @ 6, gan_steps: 0, trials: 2,
-        unseen_site_subjects: 8}
+study: {subjects: "6", seeds: 2, primary: hybrid_0.5_add - real_augmented @ 6, gan_steps: 0, classifier_steps: 0,
+        trials: 2, unseen_site_subjects: 8}
 tune: {space: "gan.lambda_gp: grid 5 10", trials: 2, gan_steps: 0, classifier_steps: 0, confirm_seeds: 0, workers: 1,
        heartbeat_seconds: 5}
 """

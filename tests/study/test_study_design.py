@@ -108,6 +108,8 @@ def test_a_cell_has_subjects_generator_and_classifiers_of_its_own_seed() -> None
     assert own.data.n_unseen_site == own.study.unseen_site_subjects
     assert own.gan.steps == own.study.gan_steps != load_config().gan.steps
     assert cell_config(config(gan_steps=0), 0, 50).gan.steps == load_config().gan.steps
+    assert own.classifier.steps == own.study.classifier_steps != load_config().classifier.steps
+    assert cell_config(config(classifier_steps=0), 0, 50).classifier.steps == load_config().classifier.steps
     assert cell_config(config(imbalance=0.15), 0, 50).gan.anomalous_share == 0.15
     # two sizes of a seed stand on one data set, so that the smaller set of subjects lies in the larger
     assert cell_config(config(), 4, 200).data == own.data
@@ -141,10 +143,10 @@ def test_the_default_study_has_these_fits() -> None:
     default = load_config()
     design = design_of(default)
     fits = [fit for _, _, cell in all_fits(design, default) for fit in cell]
-    # 6 seeds x 2 sizes; a cell trains real, light, medium ("none" is the arm real), synthetic and hybrid
+    # 6 seeds x 2 sizes; a cell trains real, light ("none" is the arm real), synthetic and hybrid
     assert len(design.cells()) == 12
     assert sum(fit.stage == "train_gan" for fit in fits) == 12
-    assert sum(fit.stage == "train_classifier" for fit in fits) == 12 * 5
+    assert sum(fit.stage == "train_classifier" for fit in fits) == 12 * 4
     assert sum(fit.stage == "eval_classifier" for fit in fits) == 12 * 4
     assert len({fit.key for fit in fits}) == len(fits)
 
@@ -184,7 +186,7 @@ def test_the_key_of_a_study_ignores_spelling_and_how_it_is_run() -> None:
     assert study_key(design_of(same), same) == key
     busy = dataclasses.replace(base, run=dataclasses.replace(base.run, workers=7, threads=3))
     assert study_key(design_of(busy), busy) == key
-    for change in ({"seeds": 7}, {"primary": "real - synthetic"}, {"secondary": "none"}, {"trials": 2}):
+    for change in ({"seeds": 7}, {"primary": "real - synthetic"}, {"secondary": "none"}, {"trials": 3}):
         other = config(**{"subjects": "50, 200", "arms": ARMS, **change})
         assert study_key(design_of(other), other) != key
 
@@ -210,7 +212,7 @@ def test_expected_time_by_hand_and_without_what_is_finished() -> None:
         {
             "study.seeds": 2, "study.subjects": "50", "study.arms": "real, synthetic",
             "study.primary": "synthetic - real",
-            "study.unseen_site_subjects": 0, "study.gan_steps": 10, "classifier.steps": 20, "classifier.eval_every": 10,
+            "study.unseen_site_subjects": 0, "study.gan_steps": 10, "study.classifier_steps": 20, "classifier.eval_every": 10,
             "data.n_train": 50, "data.n_val": 10, "data.n_test": 20, "data.frames_per_subject": 1,
             "fidelity.while_training": 0,
         },

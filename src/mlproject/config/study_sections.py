@@ -26,6 +26,7 @@ class StudyConfig:
         "number of subjects; none"
     )
     gan_steps: int = option("generator steps of each cell; 0 takes gan.steps", minimum=0, maximum=100_000_000)
+    classifier_steps: int = option("classifier steps of every arm; 0 takes classifier.steps", minimum=0, maximum=10**7)
     trials: int = option(
         "settings that an arm which is tuned tries, the best on validation is evaluated; 1 tunes nothing",
         minimum=1,

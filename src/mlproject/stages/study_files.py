@@ -85,7 +85,7 @@ def describe_design(design: Design, config: Configuration, dataset: DataSet) -> 
             "unseen_site_subjects": away,
         },
         "unseen_sites": unseen,
-        "steps": config.classifier.steps,
+        "steps": sample.classifier.steps,
         "gan_steps": sample.gan.steps,
         "trials": config.study.trials,
         "imbalance": config.study.imbalance,

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -44,6 +46,26 @@ def set_threads(threads: int) -> int:
     count = threads or max(1, available_cores() // torchrun.local_size())
     torch.set_num_threads(count)
     return count
+
+
+def spread(work: Callable[[int], None], items: Sequence[int], device: torch.device) -> None:
+    """Call `work` for each item; on a CPU on as many Python threads as torch has, each of which gives torch one thread.
+
+    Networks of small maps gain little from several threads at one operation. Several passes at a time gain nearly all
+    of them, and the numbers of a pass do not depend on how many there are. `work` is to write its result where no
+    other item's goes; what it raises is raised here.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or min(threads, len(items)) <= 1:
+        for item in items:
+            work(item)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for _ in pool.map(work, items):
+                pass
+    finally:
+        torch.set_num_threads(threads)
 
 
 def available_cores() -> int:

@@ -20,7 +20,10 @@ from mlproject.study.statistics import analyse
 
 FORMULAS = ("=HYPERLINK(1)", "+1-1", "@SUM(1)", "-2+3", "=cmd|' ;C calc'!A0")
 MARKUP = "<img src=x onerror=alert(1)>"
-STUDY = "study: {subjects: '0', seeds: 2, primary: hybrid_0.5_add - real_augmented @ 0, gan_steps: 0,\n        classifier_steps: 0, trials: 1}\n"
+STUDY = """
+study: {subjects: '0', seeds: 2, primary: hybrid_0.5_add - real_augmented @ 0, gan_steps: 0, classifier_steps: 0,
+        trials: 1}
+"""
 
 
 class Page(HTMLParser):

@@ -57,17 +57,23 @@ def generator(request):
 @settings(max_examples=8, deadline=None)
 @given(
     count=st.integers(1, 70),
-    batch_size=st.integers(1, 100),
+    threads=st.integers(1, 3),
     first=st.integers(0, 40),
     seed=st.integers(0, 3),
     others=st.integers(0, 1),
 )
-def test_an_image_depends_on_its_seed_class_and_index_alone(generator, count, batch_size, first, seed, others):
+def test_an_image_depends_on_its_seed_class_and_index_alone(generator, count, threads, first, seed, others):
     # a reference that stands alone in its batch, at another place in it, beside other classes
     labels = np.full(first + count, others, dtype=np.int64)
     labels[first + count - 1] = 1
-    many = generator.sample(labels, seed, batch_size)
-    alone = generator.sample(np.array([1]), seed, 1, first_index=first + count - 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        many = generator.sample(labels, seed)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    alone = generator.sample(np.array([1]), seed, first_index=first + count - 1)
     assert np.array_equal(many[-1], alone[0])
 
 

@@ -212,7 +212,8 @@ def test_expected_time_by_hand_and_without_what_is_finished() -> None:
         {
             "study.seeds": 2, "study.subjects": "50", "study.arms": "real, synthetic",
             "study.primary": "synthetic - real",
-            "study.unseen_site_subjects": 0, "study.gan_steps": 10, "study.classifier_steps": 20, "classifier.eval_every": 10,
+            "study.unseen_site_subjects": 0, "study.gan_steps": 10, "study.classifier_steps": 20,
+            "classifier.eval_every": 10,
             "data.n_train": 50, "data.n_val": 10, "data.n_test": 20, "data.frames_per_subject": 1,
             "fidelity.while_training": 0,
         },

@@ -154,7 +154,9 @@ class SynthesisConfig:
     per_class: int = option("synthetic images of each class", minimum=1, maximum=10_000_000)
     class_name: str = option("the classes to draw", choices=("both", "normal", "anomalous"))
     seed: int = option("seed of the latent vectors", minimum=0, maximum=2**31 - 1)
-    batch_size: int = option("images drawn at a time; the images do not depend on it", minimum=1, maximum=4096)
+    batch_size: int = option(
+        "images drawn before any is written; the images do not depend on it", minimum=1, maximum=4096
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -23,7 +24,7 @@ from mlproject.errors import UserError
 from mlproject.files import PICKLES, atomic_folder, atomic_write_bytes, atomic_write_json
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.networks import build_networks
-from mlproject.runtime import torch_generator
+from mlproject.runtime import spread, torch_generator
 
 if TYPE_CHECKING:
     from mlproject.gan.training import TrainedGan
@@ -47,14 +48,12 @@ class Generator:
         # the layout of training: half the time of a pass, and one way of rounding for one generator
         self.network.to(memory_format=torch.channels_last)
 
-    @torch.no_grad()
-    def sample(self, labels: np.ndarray, seed: int, batch_size: int = 64, first_index: int = 0) -> np.ndarray:
+    def sample(self, labels: np.ndarray, seed: int, first_index: int = 0) -> np.ndarray:
         """Images of the given classes: image i is that of index `first_index + i`.
 
         Args:
             labels: int [n], indices into `class_names`.
             seed: any; the same seed gives the same images.
-            batch_size: images whose random numbers are drawn at a time; changes nothing in the images.
             first_index: index of the first image.
 
         Returns:
@@ -67,23 +66,23 @@ class Generator:
         assert labels.ndim == 1, labels.shape
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             raise UserError(f"labels {sorted(set(labels.tolist()))}: the generator knows {', '.join(self.class_names)}")
-        parameter = next(self.network.parameters())
+        device = next(self.network.parameters()).device
         images = np.empty((len(labels), self.size, self.size), dtype=np.uint8)
-        chunk = TILE * max(1, -(-batch_size // TILE))
+
+        @torch.no_grad()
+        def draw(start: int) -> None:
+            part = torch.from_numpy(labels[start : start + TILE])
+            inputs = self._inputs(part, seed, range(first_index + start, first_index + start + len(part)))
+            # a full pass, whatever was asked for: an image does not depend on its company
+            missing = TILE - len(part)
+            inputs, part_labels = F.pad(inputs, (0, 0, 0, missing)), F.pad(part, (0, missing))
+            drawn = to_grey_levels(self.network(inputs.to(device), part_labels.to(device)))
+            images[start : start + len(part)] = drawn[: len(part)]
+
         was_training = self.network.training
         self.network.eval()
         try:
-            for start in range(0, len(labels), chunk):
-                part = torch.from_numpy(labels[start : start + chunk])
-                indices = range(first_index + start, first_index + start + len(part))
-                inputs = self._inputs(part, seed, indices)
-                for offset in range(0, len(part), TILE):
-                    tile, tile_labels = inputs[offset : offset + TILE], part[offset : offset + TILE]
-                    padding = TILE - len(tile)
-                    padded = torch.nn.functional.pad(tile, (0, 0, 0, padding)).to(parameter.device)
-                    padded_labels = torch.nn.functional.pad(tile_labels, (0, padding)).to(parameter.device)
-                    drawn = to_grey_levels(self.network(padded, padded_labels))
-                    images[start + offset : start + offset + len(tile)] = drawn[: len(tile)]
+            spread(draw, range(0, len(labels), TILE), device)
         finally:
             self.network.train(was_training)
         return images

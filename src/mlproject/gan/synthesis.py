@@ -42,7 +42,7 @@ def write_synthetic(
         per_class: images of each class; the first n are the same for every larger number.
         class_name: `both` or one of the generator's classes.
         seed: seed of the random inputs.
-        batch_size: images drawn at a time; the images do not depend on it.
+        batch_size: images drawn before any is written; the images do not depend on it.
         workers: threads that encode and write; 0 takes every core.
 
     Raises:
@@ -109,7 +109,7 @@ def _chunks(
     """(index of the first image, images) until `count` images of one class are drawn."""
     for first in range(0, count, CHUNK):
         labels = np.full(min(CHUNK, count - first), label, dtype=np.int64)
-        yield first, generator.sample(labels, seed, batch_size, first_index=first)
+        yield first, generator.sample(labels, seed, first_index=first)
 
 
 def _write_png(path: Path, image: np.ndarray) -> int:

@@ -210,7 +210,7 @@ def cell_config(config: Configuration, seed: int, subjects: int) -> Configuratio
         data = dataclasses.replace(data, seed=seed)
     used: dict[str, Any] = {"subjects": subjects, "anomalous_share": study.imbalance, "seed": seed}
     gan_steps: dict[str, Any] = {"steps": study.gan_steps, "epochs": 0} if study.gan_steps else {}
-    classifier_steps = {"steps": study.classifier_steps} if study.classifier_steps else {}
+    classifier_steps: dict[str, Any] = {"steps": study.classifier_steps} if study.classifier_steps else {}
     return dataclasses.replace(
         config,
         run=dataclasses.replace(config.run, threads=study.fit_threads, workers=1, aliases=False),

@@ -60,9 +60,9 @@ def test_every_trial_counts_once_however_often_it_is_begun() -> None:
 
 
 def test_a_trial_that_always_takes_its_process_along_is_given_up() -> None:
-    history = [trial(number, "FAIL", retries=tuple(range(number))) for number in range(4)]
-    assert lost(history[:3]) == [history[2]]
-    assert lost(history) == [], "it was begun again three times"
+    history = [trial(number, "FAIL", retries=tuple(range(number))) for number in range(plan.RETRIES + 1)]
+    assert lost(history[:-1]) == [history[-2]]
+    assert lost(history) == [], "it was begun again as often as may be"
     assert counted(history) == 1, "and counts, so that the search ends"
 
 

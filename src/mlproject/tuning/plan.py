@@ -12,7 +12,7 @@ from mlproject.tuning.space import Parameter, space_text, with_settings
 
 DIRECTIONS = {"auc": ("maximize",), "auc_and_kid": ("maximize", "minimize")}
 # how often a trial whose process dies is tried again
-RETRIES = 3
+RETRIES = 5
 # drawn with probabilities, a split without the rarer class is then as rare as exp(-16)
 _EXPECTED_OF_RARER_CLASS = 16
 _SECTIONS = ("data", "gan", "synthesis", "classifier", "evaluation")

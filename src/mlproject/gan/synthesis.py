@@ -19,8 +19,6 @@ from mlproject.runtime import available_cores
 GRID_NAME = "grid.png"
 GRID_COLUMNS = 16
 GRID_ROWS_PER_CLASS = 4
-# images drawn before their files are handed to the encoding threads
-CHUNK = 256
 # what generator.json must tell for a synthetic set to be used
 _NEEDED = ("data_digest", "data_kind", "train_subjects", "preprocessing")
 
@@ -62,13 +60,16 @@ def write_synthetic(
         shown: list[np.ndarray] = []
         written: list[Future[int]] = []
         rows = []
+        # the grid shows images of a class's first chunk
+        in_grid = GRID_ROWS_PER_CLASS * GRID_COLUMNS
+        chunk = max(batch_size, in_grid)
         # encoding releases the interpreter, so it overlaps with the drawing of the next chunk
         with ThreadPoolExecutor(workers) as pool:
             for name in classes:
                 label = generator.class_names.index(name)
-                for first, images in _chunks(generator, label, per_class, seed, batch_size):
+                for first, images in _chunks(generator, label, per_class, seed, chunk):
                     if first == 0:
-                        shown.append(images[: GRID_ROWS_PER_CLASS * GRID_COLUMNS])
+                        shown.append(images[:in_grid])
                     for index, image in enumerate(images, start=first):
                         path = f"images/{name}-{index:06d}.png"
                         written.append(pool.submit(_write_png, folder / path, image))
@@ -103,12 +104,10 @@ def write_synthetic(
     return write_dataset(out, draw, description, workers=workers)
 
 
-def _chunks(
-    generator: Generator, label: int, count: int, seed: int, batch_size: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def _chunks(generator: Generator, label: int, count: int, seed: int, chunk: int) -> Iterator[tuple[int, np.ndarray]]:
     """(index of the first image, images) until `count` images of one class are drawn."""
-    for first in range(0, count, CHUNK):
-        labels = np.full(min(CHUNK, count - first), label, dtype=np.int64)
+    for first in range(0, count, chunk):
+        labels = np.full(min(chunk, count - first), label, dtype=np.int64)
         yield first, generator.sample(labels, seed, first_index=first)
 
 

@@ -103,21 +103,28 @@ def test_a_trial_that_failed_by_itself_is_not_begun_again(url) -> None:
     assert search.put_back_lost(study, lambda process: True) == []
 
 
-def test_two_machines_draw_other_numbers_and_the_first_the_same_ones_under_any_name(url) -> None:
-    def drawn(name: str, *machines: str) -> list[float]:
-        storage = search.connect(url, 1, create=True)
-        search.open_search(storage, name, MARK, SPACE, UNTUNED, 20)
-        values = []
-        for machine in machines:
-            study = search.attach_search(storage, name, 0, machine, 0)
-            values.append(study.sampler.sample_independent(
-                study, study.get_trials()[0], "x", optuna.distributions.FloatDistribution(0, 1)))  # fmt: skip
-        return values
+def drawn(url: str, name: str, trials: int, dies_at: tuple[int, ...] = ()) -> list[tuple[object, ...]]:
+    """The settings of the finished trials; the process dies after it asked for these trials."""
+    storage, asked = search.connect(url, 60, create=True), 0
+    study = search.open_search(storage, name, MARK, SPACE, UNTUNED, trials)
+    while len(study.get_trials(states=(TrialState.COMPLETE,))) < trials:
+        search.put_back_lost(study, lambda process: False)
+        search.seed_draws(study, 0)
+        trial, asked = study.ask(), asked + 1
+        if asked in dies_at:  # before it has drawn its settings, after it has, in turns
+            if asked % 2:
+                trial.set_user_attr("settings", search.suggest(trial, SPACE))
+            study = search.attach_search(search.connect(url, 60, create=False), name)
+            continue
+        settings = search.suggest(trial, SPACE)
+        study.tell(trial, settings["classifier.synthetic_fraction"])
+    return sorted(tuple(sorted(trial.params.items())) for trial in study.get_trials(states=(TrialState.COMPLETE,)))
 
-    first, second, again = drawn("one", "host:/a", "host:/b", "host:/a")
-    assert first == again
-    assert first != second
-    assert drawn("two", "other:/c") == [first]
+
+def test_a_search_that_is_killed_draws_what_it_would_have_drawn(url) -> None:
+    calm = drawn(url, "calm", 16)
+    assert len(set(calm)) == 16, "no two trials share their random numbers"
+    assert drawn(url, "killed", 16, dies_at=(1, 2, 5, 6, 7, 15, 16, 17, 18)) == calm
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

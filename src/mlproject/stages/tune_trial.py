@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,9 +85,7 @@ def work(parent: Run, config: Configuration, dataset: DataSet, place: Place, num
         tell = functools.partial(print, file=terminal, flush=True)
         with contextlib.closing(Locks(place.url)) as locks:
             storage = search.connect(place.url, config.tune.heartbeat_seconds, create=False)
-            with locks.held(place.turn):
-                machine = f"{socket.gethostname()}:{place.folder}"
-                study = search.attach_search(storage, place.name, config.tune.seed, machine, number)
+            study = search.attach_search(storage, place.name)
             _Worker(parent, config, dataset, place, study, locks, tell).run()
 
 
@@ -120,6 +117,7 @@ class _Worker:
                 trials = search.records(self._study)
                 if all_fail(trials) or counted(trials) >= self._config.tune.trials:
                     return
+                search.seed_draws(self._study, self._config.tune.seed)
                 # heartbeats are Optuna's: they come with `optimize`, one trial at a time
                 self._study.optimize(self._objective, n_trials=1, catch=(Exception,))
             except KeyboardInterrupt:

@@ -46,6 +46,13 @@ def counted(trials: Sequence[TrialRecord]) -> int:
     return sum(trial.state != "WAITING" and trial.number not in repeated for trial in trials)
 
 
+def next_place(trials: Sequence[TrialRecord]) -> int:
+    """Place, from 0, of the trial that is asked for next; one that is tried again keeps the place of the first time."""
+    queued = [trial for trial in trials if trial.state == "WAITING"]
+    first = (queued[0].retries or (queued[0].number,))[0] if queued else len(trials)
+    return sum(trial.number < first and not trial.retries for trial in trials)
+
+
 def all_fail(trials: Sequence[TrialRecord]) -> bool:
     """Whether the first trials all ended by an error of their own: one and the same mistake is in every one."""
     failed = sum("error" in trial.notes for trial in trials)

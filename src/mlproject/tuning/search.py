@@ -10,12 +10,12 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mlproject.runtime import seed_for
-from mlproject.tuning.budget import TrialRecord, lost
+from mlproject.tuning.budget import TrialRecord, lost, next_place
 from mlproject.tuning.database import engine_arguments, make_schema, unusable
 from mlproject.tuning.plan import RETRIES, require_same
 from mlproject.tuning.space import Parameter
 
-_FINGERPRINT, _MACHINES = "fingerprint", "machines"
+_FINGERPRINT = "fingerprint"
 _GRACE = 3  # heartbeats that may be missed
 _FIRST_SHARE = 2  # chosen first trials are at most the budget divided by this
 
@@ -107,25 +107,24 @@ def first_trials(
     return chosen[: max(1, trials // _FIRST_SHARE)]
 
 
-def attach_search(storage: RDBStorage, name: str, seed: int, machine: str, worker: int) -> optuna.Study:
-    """The search for one worker, whose draws differ from every other's and from those before it was resumed.
+def attach_search(storage: RDBStorage, name: str) -> optuna.Study:
+    """The stored search, for one worker."""
+    with quiet():
+        return optuna.load_study(study_name=name, storage=storage)
 
-    One process at a time: it notes which machines have worked on the search.
+
+def seed_draws(study: optuna.Study, seed: int) -> None:
+    """Draw the next trial from a seed of its own, which follows from its place in the search.
+
+    So no two trials share their random numbers, whichever process or machine asks for them, and a search that was
+    killed draws what it would have drawn.
 
     Args:
-        machine: host and folder; the first machine draws the same numbers whatever it is called.
-        worker: number among the workers of the machine.
+        seed: of the search.
     """
+    place = next_place(records(study))
     with quiet():
-        study = optuna.load_study(study_name=name, storage=storage)
-        machines = list(study.user_attrs.get(_MACHINES, []))
-        if machine not in machines:
-            machines.append(machine)
-            study.set_user_attr(_MACHINES, machines)
-        before = len(study.get_trials(deepcopy=False))
-        drawn_from = seed_for(seed, "tune", machines.index(machine), worker, before)
-        study.sampler = optuna.samplers.TPESampler(seed=drawn_from % 2**32)
-        return study
+        study.sampler = optuna.samplers.TPESampler(seed=seed_for(seed, "tune", place) % 2**32)
 
 
 def suggest(trial: Trial, space: Sequence[Parameter]) -> dict[str, Any]:

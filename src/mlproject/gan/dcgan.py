@@ -11,6 +11,23 @@ from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenera
 from mlproject.gan.patches import DoublingConv2d, HalvingConv2d
 
 
+class VectorToMap(nn.ConvTranspose2d):
+    """A transposed convolution of maps of one pixel, which is one product of matrices: [n, c, 1, 1] to [n, o, k, k]."""
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = self.weight.permute(0, 2, 3, 1)
+        products = maps.flatten(1) @ weight.flatten(1)
+        return products.view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
+
+
+class MapToScore(nn.Conv2d):
+    """A convolution whose kernel covers the whole map, which is one product of matrices: [n, c, k, k] to [n, o]."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        flat, weight = (maps_.permute(0, 2, 3, 1).flatten(1) for maps_ in (maps, self.weight))
+        return F.linear(flat, weight, self.bias)
+
+
 class DcganGenerator(ConditionalGenerator):
     """Radford et al. 2016, conditioned by a one-hot label beside the latent vector; batch norm, tanh."""
 
@@ -21,7 +38,7 @@ class DcganGenerator(ConditionalGenerator):
         stages = halvings(size)
         widths = [base_channels * 2 ** (stages - 1 - index) for index in range(stages)]
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim + n_classes, widths[0], 4, 1, 0, bias=False),
+            VectorToMap(latent_dim + n_classes, widths[0], 4, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
         ]
@@ -55,7 +72,7 @@ class DcganCritic(ConditionalCritic):
                 nn.GroupNorm(math.gcd(8, after), after),
                 nn.LeakyReLU(LEAK, inplace=True),
             ]
-        layers.append(nn.Conv2d(widths[-1], 1, 4, 1, 0))
+        layers.append(MapToScore(widths[-1], 1, 4))
         self.layers = nn.Sequential(*layers)
         _draw_dcgan_weights(self)
 

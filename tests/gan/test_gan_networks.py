@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from gan_tiny import tiny_config
 
 from mlproject.errors import UserError
 from mlproject.gan.compact import minibatch_deviation
 from mlproject.gan.conditional import label_planes
+from mlproject.gan.dcgan import MapToScore, VectorToMap
 from mlproject.gan.networks import build_networks
 
 ARCHITECTURES = ("dcgan", "compact")
@@ -176,3 +178,12 @@ def test_the_auxiliary_classifier_is_there_when_it_has_a_weight(architecture):
     assert networks(architecture)[1].classes is None
     _, critic = networks(architecture, auxiliary=0.5)
     assert critic.classes(torch.zeros(3, 1, 32, 32)).shape == (3, 2)
+
+
+def test_first_and_last_layer_of_the_thesis_networks_are_convolutions_of_one_place():
+    torch.manual_seed(0)
+    opening, closing = VectorToMap(5, 3, 4, bias=False).double(), MapToScore(3, 1, 4).double()
+    vectors = torch.randn(2, 5, 1, 1, dtype=torch.float64)
+    maps = opening(vectors)
+    assert torch.allclose(maps, F.conv_transpose2d(vectors, opening.weight), atol=1e-12)
+    assert torch.allclose(closing(maps).view(2, 1, 1, 1), F.conv2d(maps, closing.weight, closing.bias), atol=1e-12)

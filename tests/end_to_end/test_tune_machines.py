@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 from servers import PASSWORD, asked, mlflow_server, postgres
-from tune_desk import Desk, process_of
+from tune_desk import Desk
 
 from mlproject.config import PROJECT_ROOT
 from mlproject.tuning.database import Locks
@@ -47,13 +45,13 @@ def searched(server, tmp_path_factory) -> SimpleNamespace:
         desks = [Desk(folder, server.tracking, server.storage) for folder in folders]
         options = ("--trials", str(TRIALS), "--confirm_seeds", str(len(SEEDS)))
         processes = [desk.start(*options, "--workers", count) for desk, count in zip(desks, "21", strict=True)]
-        lost = desks[0].wait_for_trials(*processes, done=3)
+        desks[0].wait_for_trials(*processes, done=3)
         query = (
             "SELECT application_name, count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1"
         )
         connections = dict(asked(server.storage, query))
         trials_began, began = len(desks[0].complete()), server.log.read_text().count(ANSWERED)
-        os.kill(process_of(lost), signal.SIGKILL)
+        lost = desks[0].kill_a_worker(*processes, done=3)
         while len(desks[0].complete()) < TRIALS and any(process.poll() is None for process in processes):
             time.sleep(0.5)
         requests = server.log.read_text().count(ANSWERED) - began

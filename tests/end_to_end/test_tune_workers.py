@@ -1,12 +1,10 @@
 """Several workers on one search: no trial is lost or run twice, also when one of them is killed."""
 
-import os
-import signal
 import time
 
 import pytest
 from optuna.trial import TrialState
-from tune_desk import Desk, process_of
+from tune_desk import Desk
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +54,8 @@ def test_two_workers(alone, tmp_path) -> None:
 def test_four_workers_one_of_which_is_killed(alone, tmp_path) -> None:
     desk = Desk(tmp_path)
     process = desk.start("--trials", "16", "--confirm_seeds", "0", "--workers", "4")
-    lost = desk.wait_for_trials(process, done=10)
+    lost = desk.kill_a_worker(process, done=10)
     until = time.time()
-    os.kill(process_of(lost), signal.SIGKILL)
     printed = desk.finish(process)
     check(desk, 16, killed=1)
     assert f"trials {lost.number} ended with their process and are begun again" in printed

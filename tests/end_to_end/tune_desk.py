@@ -1,6 +1,8 @@
 """A user's folder in which searches of seconds are run, and what their databases say of them."""
 
 import contextlib
+import os
+import signal
 import sqlite3
 import subprocess
 import time
@@ -115,3 +117,15 @@ class Desk(desks.Desk):
                     return at_work[-1]
             time.sleep(0.2)
         raise AssertionError("no trial at work in 15 minutes")
+
+    def kill_a_worker(self, *processes: subprocess.Popen, done: int) -> FrozenTrial:
+        """Kill the process of a trial at work, as `wait_for_trials` finds one; it is stopped before, or might end."""
+        while True:
+            found = self.wait_for_trials(*processes, done=done)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_of(found), signal.SIGSTOP)
+                with contextlib.suppress(Exception):  # stopped while it writes, it may hold the database
+                    if self.trials()[found.number].state == TrialState.RUNNING:
+                        os.kill(process_of(found), signal.SIGKILL)
+                        return found
+                os.kill(process_of(found), signal.SIGCONT)

@@ -158,7 +158,7 @@ YAMLS = {
         "found an alias",
     ),
     "anchors that multiply in merge keys": ("gan: &a {<<: [*a, *a]}", "found an alias"),
-    "eleven hundred brackets": ("gan: " + "[" * 1_100, "cannot be read as YAML"),
+    "ten thousand brackets": ("gan: " + "[" * 10_000, "cannot be read as YAML"),
     "a number of 5000 digits": ("gan: {steps: " + "9" * 5000 + "}", "cannot be read as YAML"),
     "a number of 400 digits": ("gan: {lambda_gp: " + "9" * 400 + "}", "is not a number"),
     "a day that does not exist": ("run: {experiment: 2020-02-31}", "cannot be read as YAML"),
@@ -180,7 +180,7 @@ def test_a_configuration_that_attacks_its_reader(fault, tmp_path, monkeypatch, k
     assert peak < 60
     assert not (tmp_path / "ran").exists()
     fault(
-        "YAML that makes objects by tags, multiplies by anchors, nests 1 100 deep, or has numbers without end",
+        "YAML that makes objects by tags, multiplies by anchors, nests 10 000 deep, or has numbers without end",
         "each refused in one line below 700 characters, below 60 MiB of memory; nothing was run",
     )
 

@@ -109,7 +109,7 @@ def drawn(url: str, name: str, trials: int, dies_at: tuple[int, ...] = ()) -> li
     study = search.open_search(storage, name, MARK, SPACE, UNTUNED, trials)
     while len(study.get_trials(states=(TrialState.COMPLETE,))) < trials:
         search.put_back_lost(study, lambda process: False)
-        search.seed_draws(study, 0)
+        search.seed_draws(study, search.records(study), 0)
         trial, asked = study.ask(), asked + 1
         if asked in dies_at:  # before it has drawn its settings, after it has, in turns
             if asked % 2:

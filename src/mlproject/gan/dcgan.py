@@ -24,8 +24,8 @@ class MapToScore(nn.Conv2d):
     """A convolution whose kernel covers the whole map, which is one product of matrices: [n, c, k, k] to [n, o]."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        flat, weight = (maps_.permute(0, 2, 3, 1).flatten(1) for maps_ in (maps, self.weight))
-        return F.linear(flat, weight, self.bias)
+        weight = self.weight.permute(0, 2, 3, 1)
+        return F.linear(maps.permute(0, 2, 3, 1).flatten(1), weight.flatten(1), self.bias)
 
 
 class DcganGenerator(ConditionalGenerator):

@@ -117,7 +117,7 @@ class _Worker:
                 trials = search.records(self._study)
                 if all_fail(trials) or counted(trials) >= self._config.tune.trials:
                     return
-                search.seed_draws(self._study, self._config.tune.seed)
+                search.seed_draws(self._study, trials, self._config.tune.seed)
                 # heartbeats are Optuna's: they come with `optimize`, one trial at a time
                 self._study.optimize(self._objective, n_trials=1, catch=(Exception,))
             except KeyboardInterrupt:

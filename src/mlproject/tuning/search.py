@@ -113,16 +113,17 @@ def attach_search(storage: RDBStorage, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
 
 
-def seed_draws(study: optuna.Study, seed: int) -> None:
+def seed_draws(study: optuna.Study, trials: Sequence[TrialRecord], seed: int) -> None:
     """Draw the next trial from a seed of its own, which follows from its place in the search.
 
     So no two trials share their random numbers, whichever process or machine asks for them, and a search that was
     killed draws what it would have drawn.
 
     Args:
+        trials: the `records` of the search as they are now.
         seed: of the search.
     """
-    place = next_place(records(study))
+    place = next_place(trials)
     with quiet():
         study.sampler = optuna.samplers.TPESampler(seed=seed_for(seed, "tune", place) % 2**32)
 

@@ -52,7 +52,8 @@ def test_mutations_that_reach_new_code_meet_nothing_but_a_refusal(fault, tmp_pat
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     # at least so many: the corpus is read in before libFuzzer looks at the limit, and a unit may be run again
     executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-    assert executed and int(executed[1]) >= RUNS, done.stderr[-2000:]
+    assert executed, done.stderr[-2000:]
+    assert int(executed[1]) >= RUNS
     fault(
         "mutations of the same under atheris, which keeps what takes a new branch of the readers",
         f"{RUNS} of each: read, or refused in one message, each within 10 s and 8 GiB",

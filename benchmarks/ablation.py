@@ -22,7 +22,7 @@ from mlproject.classifier.feature_space import feature_space, lite0_maps
 from mlproject.classifier.inference import Classifier, load_classifier, save_classifier
 from mlproject.classifier.training import train_classifier
 from mlproject.config import PROJECT_ROOT, Configuration, load_config
-from mlproject.data.crops import Crops, load_crops
+from mlproject.data.crops import Crops, load_crops, load_surroundings
 from mlproject.data.manifest import DataSet, load_dataset
 from mlproject.data.prepare import prepare
 from mlproject.evaluation.distribution import kernel_distance
@@ -173,12 +173,14 @@ class Bench:
         every = max(1, steps // 4)
         run = {"steps": steps, "grid_every": steps, "checkpoint_every": every, "seed": seed}
         config = dataclasses.replace(self.config.gan, **(run | changes))
-        crops = load_crops(data_of(self.config, out, seed), "train")
+        dataset = data_of(self.config, out, seed)
+        crops = load_crops(dataset, "train")
         started = time.process_time()
         trained = train_gan(
             crops.images,
             crops.labels,
             config,
+            surroundings=load_surroundings(dataset, crops, config.jitter_px),
             work_dir=out / "work" / path.stem,
             device="cpu",
             report=lambda *_: None,

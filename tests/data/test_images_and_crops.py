@@ -5,14 +5,16 @@ import io
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlproject.data.crops import cut_crop, empty_crops, load_crops
+from mlproject.data.crops import cut_crop, cut_surroundings, empty_crops, load_crops, surroundings_scale
 from mlproject.data.images import decode_grey, encode_png, grid, read_grey
 from mlproject.data.manifest import write_dataset
 from mlproject.errors import UserError
+from mlproject.gan.batches import as_float, moved_crops
 
 PLAIN = {"crop": "square", "window_px": 16, "size": 16, "clahe_clip": 0, "clahe_tiles": 2}
 
@@ -182,3 +184,28 @@ def test_grid_places_images_row_by_row():
     picture = grid(np.stack([np.full((2, 2), level, np.uint8) for level in (1, 2, 3)]), columns=2, gap=1)
     assert picture.shape == (7, 7)
     assert (picture[1, 1], picture[1, 4], picture[4, 1], picture[4, 4]) == (1, 2, 3, 255)
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop": "box"}, {"clahe_clip": 2.0}, {"window_px": 40}])
+@pytest.mark.parametrize("box", [(30, 30, 40, 44), (0, 0, 6, 8), (58, 50, 64, 60), None])
+def test_the_middle_of_the_surroundings_is_the_crop(changes, box):
+    image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
+    settings = {**PLAIN, "window_px": 32, **changes}
+    given_box = None if box is None else np.array(box, dtype=np.float32)
+    around = torch.from_numpy(cut_surroundings(image, given_box, settings, 3))[None]
+    scale = surroundings_scale(settings)
+    assert scale == (1 if changes else 2)
+    assert around.shape == (1, scale * 22, scale * 22)
+    middle = around[:, 3 * scale : -3 * scale, 3 * scale : -3 * scale]
+    expected = as_float(torch.from_numpy(cut_crop(image, given_box, settings))[None])
+    assert torch.equal(moved_crops(middle, 16, 0, torch.Generator()), expected)
+
+
+def test_surroundings_are_the_frame_and_its_mirror_beyond():
+    image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
+    settings = {**PLAIN, "window_px": 32}
+    inside = cut_surroundings(image, np.array([30, 30, 34, 50.0]), settings, 3)
+    assert (inside == image[10:54, 18:62]).all()
+    corner = cut_surroundings(image, np.array([0, 0, 4, 4.0]), settings, 3)
+    assert (corner[6:, 6:] == image[:38, :38]).all()
+    assert (corner[:6, 6:] == image[6:0:-1, :38]).all()

@@ -111,7 +111,46 @@ def cut_crop(image: np.ndarray, box: np.ndarray | None, preprocessing: Mapping[s
     return crop
 
 
+def surroundings_scale(preprocessing: Mapping[str, Any]) -> int:
+    """Pixels of a frame in a pixel of a crop, where that is a whole number and grey levels stay as they are; else 1."""
+    size, window = int(preprocessing["size"]), int(preprocessing["window_px"])
+    plain = preprocessing["crop"] == "square" and not preprocessing.get("applied") and not preprocessing["clahe_clip"]
+    return window // size if plain and window % size == 0 else 1
+
+
+def cut_surroundings(
+    image: np.ndarray, box: np.ndarray | None, preprocessing: Mapping[str, Any], reach: int
+) -> np.ndarray:
+    """A crop with what lies up to `reach` of its pixels around it, at the frame's own resolution.
+
+    For the square crop around a box this is the frame itself, mirrored where it ends. Where a crop cannot be cut anew
+    from it (`crop: box`, CLAHE, a scale that is no whole number, no box) the crop's own edges are mirrored.
+
+    Args:
+        image, box, preprocessing: as for `cut_crop`.
+        reach: pixels of the crop, below its side.
+
+    Returns:
+        uint8 [k (size + 2 reach)] squared with k = `surroundings_scale`; averaged over k x k pixels its middle is the
+        crop.
+    """
+    scale, size = surroundings_scale(preprocessing), int(preprocessing["size"])
+    if scale == 1 or box is None or np.isnan(box).any():
+        mirrored = np.pad(cut_crop(image, box, preprocessing), reach, mode="reflect")
+        return mirrored.repeat(scale, axis=0).repeat(scale, axis=1)
+    side, around = scale * size, scale * reach
+    image, top, left = _placed(image, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side)
+    wider = cv2.copyMakeBorder(image, around, around, around, around, cv2.BORDER_REFLECT_101)
+    return wider[top : top + side + 2 * around, left : left + side + 2 * around]
+
+
 def _window(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> np.ndarray:
+    image, top, left = _placed(image, centre_h, centre_w, side)
+    return image[top : top + side, left : left + side]
+
+
+def _placed(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> tuple[np.ndarray, int, int]:
+    """The image, mirrored where it is smaller than the window, and the window's first row and column in it."""
     missing = [max(0, side - length) for length in image.shape]
     before = [(count + 1) // 2 for count in missing]
     if any(missing):
@@ -128,7 +167,7 @@ def _window(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> n
         int(np.clip(round(float(centre) - side / 2), 0, length - side))
         for centre, length in zip((centre_h, centre_w), image.shape, strict=True)
     )
-    return image[top : top + side, left : left + side]
+    return image, top, left
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -140,6 +179,25 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
             interpolation = cv2.INTER_AREA if length > size else cv2.INTER_LINEAR
             image = cv2.resize(image, (width, height), interpolation=interpolation)
     return np.ascontiguousarray(image)
+
+
+def load_surroundings(dataset: DataSet, crops: Crops, reach: int, *, workers: int = 0) -> np.ndarray:
+    """`cut_surroundings` of crops of a data set, row for row.
+
+    Args:
+        crops: of `dataset`.
+        reach: pixels of the crop on each side.
+        workers: threads; 0 takes every core.
+
+    Returns:
+        uint8 [n, side, side].
+    """
+
+    def cut(pair: tuple[str, np.ndarray]) -> np.ndarray:
+        return cut_surroundings(read_grey(dataset.root / pair[0], pair[0]), pair[1], dataset.preprocessing, reach)
+
+    with ThreadPoolExecutor(workers or available_cores()) as pool:
+        return np.stack(list(pool.map(cut, zip(crops.paths, crops.boxes, strict=True))))
 
 
 def load_crops(dataset: DataSet, split: str, *, workers: int = 0) -> Crops:

@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mlproject.distributed import ALONE, World
@@ -35,21 +34,33 @@ def mirror_some(images: Tensor, generator: torch.Generator, world: World = ALONE
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def jitter(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Each image [n, 1, height, width] moved by up to `limit` pixels along and across, its edges mirrored.
+def moved_crops(surroundings: Tensor, size: int, reach: int, generator: torch.Generator) -> Tensor:
+    """A crop anywhere in its surroundings: moved by up to `reach` of its pixels each way, in steps of the frame's.
 
     For real images alone: where the crop lies in its frame varies by more than this from subject to subject, so the
     data stay what they are, but no speckle of a training image stands at the same pixel twice.
+
+    Args:
+        surroundings: uint8 [n, k (size + 2 reach)] squared, whole k: see `data.crops.cut_surroundings`.
+        size: of a crop.
+        generator: of the moves; with a reach of 0 nothing is drawn.
+
+    Returns:
+        float [n, 1, size, size] in [-1, 1], whole grey levels: the crop that the frame gives at that place.
     """
-    if limit == 0:
-        return images
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (limit,) * 4, mode="reflect")
-    down, right = torch.randint(0, 2 * limit + 1, (2, len(images)), generator=generator).to(images.device)
-    rows = down[:, None] + torch.arange(height, device=images.device)
-    columns = right[:, None] + torch.arange(width, device=images.device)
-    which = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[which, 0, rows[:, :, None], columns[:, None, :]][:, None]
+    scale = surroundings.shape[1] // (size + 2 * reach)
+    if reach:
+        side, steps = scale * size, 2 * scale * reach + 1
+        down, right = torch.randint(0, steps, (2, len(surroundings)), generator=generator).to(surroundings.device)
+        rows = down[:, None] + torch.arange(side, device=surroundings.device)
+        columns = right[:, None] + torch.arange(side, device=surroundings.device)
+        which = torch.arange(len(surroundings), device=surroundings.device)[:, None, None]
+        surroundings = surroundings[which, rows[:, :, None], columns[:, None, :]]
+    if scale > 1:
+        # as the crop itself was made: down, then across, each rounded to whole grey levels, halves to even ones
+        tall = surroundings.float().unflatten(1, (size, scale)).mean(dim=2).round()
+        surroundings = tall.unflatten(2, (size, scale)).mean(dim=3).round()
+    return as_float(surroundings)
 
 
 def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float, world: World = ALONE) -> Tensor:

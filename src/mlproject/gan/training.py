@@ -28,7 +28,7 @@ from mlproject.distributed import ALONE, World, share_statistics
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
-from mlproject.gan.batches import as_float, batch_indices, jitter, mirror_some, rate_share, with_mismatched
+from mlproject.gan.batches import as_float, batch_indices, mirror_some, moved_crops, rate_share, with_mismatched
 from mlproject.gan.compact import group_size
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
@@ -77,6 +77,7 @@ def train_gan(
     labels: np.ndarray,
     config: GanConfig,
     *,
+    surroundings: np.ndarray | None = None,
     work_dir: str | Path,
     device: torch.device | str,
     report: Report,
@@ -91,6 +92,8 @@ def train_gan(
     Args:
         images: uint8 [n, size, size].
         labels: int [n], 0 normal, 1 anomalous; both present.
+        surroundings: what lies around each crop as far as `config.jitter_px` moves it (`load_surroundings`), uint8
+            [n, side, side]; default: the crop's own edges, mirrored.
         work_dir: folder for checkpoints.
         report: receives `gan.critic_loss`, `gan.wasserstein`, `gan.gradient_penalty`, `gan.gradient_norm`,
             `gan.generator_loss` and, of the parts that are on, `gan.feature_wasserstein`, `gan.feature_gradient_norm`,
@@ -109,11 +112,14 @@ def train_gan(
             or a loss that is not finite.
     """
     images, labels = _checked(images, labels)
+    if surroundings is None:
+        reach = (config.jitter_px, config.jitter_px)
+        surroundings = np.pad(images, ((0, 0), reach, reach), mode="reflect")
     device = torch.device(device)
     size, total = images.shape[1], generator_steps(config, len(images))
     bf16 = config.precision == "bf16" and supports_bf16(device)
     autocast = functools.partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=bf16)
-    identity = _identity(config, images, labels, bf16)
+    identity = _identity(config, surroundings, labels, bf16)
     grouped = config.minibatch_group if config.architecture == "compact" else 0
     world.require_shares(config.batch_size, "gan.batch_size", group_size(config.batch_size, grouped))
 
@@ -143,7 +149,7 @@ def train_gan(
         run.restore(checkpoint)
         start = checkpoint.step
 
-    pixels = torch.from_numpy(images).to(device)
+    around = torch.from_numpy(surroundings).to(device)
     classes = torch.from_numpy(labels).to(device)
     grid_inputs, grid_labels = _grid_draw(config.seed, generator.inputs_size)
     clock, clock_step = time.perf_counter(), start
@@ -160,10 +166,9 @@ def train_gan(
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
-            real, labels_of_all = as_float(pixels[chosen]), classes[chosen]
+            real, labels_of_all = moved_crops(around[chosen], size, config.jitter_px, draw), classes[chosen]
             if config.mirror:
                 real = mirror_some(real, draw)
-            real = jitter(real, config.jitter_px, draw)
             inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
             real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():

@@ -13,7 +13,7 @@ from mlproject.cards import describe
 from mlproject.classifier.feature_space import feature_space, lite0_maps
 from mlproject.config import ClassifierConfig, Configuration
 from mlproject.data import kinds
-from mlproject.data.crops import load_crops
+from mlproject.data.crops import load_crops, load_surroundings
 from mlproject.data.manifest import DataSet
 from mlproject.data.mix import refuse_leak, refuse_other_preprocessing
 from mlproject.errors import UserError
@@ -70,17 +70,19 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     device = runtime.resolve_device(config.run.device)
     runtime.set_threads(config.run.threads)
     crops = training_crops(dataset, subjects, config.run.workers)
+    around = load_surroundings(dataset, crops, config.gan.jitter_px, workers=config.run.workers)
     run.begin_stage(key, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
     run.log_dataset(dataset, context="train")
     total = generator_steps(config.gan, len(crops))
     say(f"train_gan: {len(crops)} images of {len(subjects)} subjects, {total} generator steps on {device}")
     with work_folder(config.run.outputs, "train_gan", key) as work, run.journal(work) as report:
         checkpoints = work / "checkpoints"
-        with bar(total, "generator", "step") as progress, helped_gan(config, checkpoints, crops) as world:
+        with bar(total, "generator", "step") as progress, helped_gan(config, checkpoints, crops, around) as world:
             trained = train(
                 crops.images,
                 crops.labels,
                 config.gan,
+                surroundings=around,
                 work_dir=checkpoints,
                 device=device,
                 report=_watched(report, watch),

@@ -29,9 +29,9 @@ def rate_share(schedule: str, step: int, total: int) -> float:
 
 
 def mirror_some(images: Tensor, generator: torch.Generator, world: World = ALONE) -> Tensor:
-    """Each image [n, 1, height, width], of a process's rows, mirrored left to right with probability one half."""
+    """Each image [n, ..., height, width], of a process's rows, mirrored left to right with probability one half."""
     mirrored = world.rows(torch.rand(len(images) * world.size, generator=generator) < 0.5)
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+    return torch.where(mirrored.to(images.device).view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
 def moved_crops(surroundings: Tensor, size: int, reach: int, generator: torch.Generator) -> Tensor:

@@ -166,9 +166,10 @@ def train_gan(
         for turn in range((step - 1) * config.critic_steps, step * config.critic_steps):
             draw = torch_generator(config.seed, "critic", turn)
             chosen = torch.from_numpy(batch_indices(config.seed, len(images), config.batch_size, turn)).to(device)
-            real, labels_of_all = moved_crops(around[chosen], size, config.jitter_px, draw), classes[chosen]
+            seen, labels_of_all = around[chosen], classes[chosen]
             if config.mirror:
-                real = mirror_some(real, draw)
+                seen = mirror_some(seen, draw)
+            real = moved_crops(seen, size, config.jitter_px, draw)
             inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
             real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():
@@ -259,8 +260,8 @@ def train_gan(
             run.require_finite(config, work_dir)
         if last or step % config.log_every == 0:
             now = time.perf_counter()
-            seen = (step - clock_step) * config.critic_steps * config.batch_size
-            report(step, {**run.means(), "gan.images_per_second": seen / max(now - clock, 1e-9)})
+            count = (step - clock_step) * config.critic_steps * config.batch_size
+            report(step, {**run.means(), "gan.images_per_second": count / max(now - clock, 1e-9)})
             clock, clock_step = now, step
         if world.is_first and (last or step % config.grid_every == 0):
             with torch.no_grad():

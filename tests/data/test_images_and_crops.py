@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlproject.data.crops import cut_crop, cut_surroundings, empty_crops, load_crops, surroundings_scale
+from mlproject.data.crops import (
+    cut_crop,
+    cut_surroundings,
+    empty_crops,
+    load_crops,
+    load_surroundings,
+    surroundings_scale,
+)
 from mlproject.data.images import decode_grey, encode_png, grid, read_grey
 from mlproject.data.manifest import write_dataset
 from mlproject.errors import UserError
@@ -178,6 +185,9 @@ def test_load_crops_keeps_rows_together(tmp_path):
     assert crops.select(crops.labels == 1).subjects.tolist() == ["s1"]
     assert crops.select(np.array([1, 0])).images[0, 8, 8] == 60
     assert len(empty_crops(16)) == 0
+    around = load_surroundings(dataset, crops, 2)
+    assert around.shape == (2, 20, 20)
+    assert (around[:, 2:18, 2:18] == crops.images).all()
 
 
 def test_grid_places_images_row_by_row():

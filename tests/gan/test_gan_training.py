@@ -281,6 +281,20 @@ def test_a_finished_run_that_is_asked_for_more_goes_on_as_if_it_had_been_asked_a
     assert all(torch.equal(extended[name], at_once[name]) for name in at_once)
 
 
+def test_what_lies_around_the_crops_is_what_the_critic_is_shown(tmp_path):
+    config = tiny_config(steps=4)
+    images, _ = tiny_data()
+    reach = config.jitter_px
+    mirrored = np.pad(images, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+    other = mirrored.copy()
+    other[:, :reach] = 255
+    runs = {"default": None, "mirrored": mirrored, "other": other}
+    first = {name: tiny_run(tmp_path / name, config, surroundings=around) for name, around in runs.items()}
+    weights = {name: torch.cat([w.flatten() for w in run.generator.parameters()]) for name, run in first.items()}
+    assert torch.equal(weights["default"], weights["mirrored"])
+    assert not torch.equal(weights["default"], weights["other"])
+
+
 @pytest.mark.parametrize("labels", [np.zeros(14), np.ones(14), np.arange(14) % 3])
 def test_one_class_or_three_are_refused(tmp_path, labels):
     images, _ = tiny_data()

@@ -38,9 +38,6 @@ from mlproject.gan.training import train_gan
 _THESIS = dataclasses.asdict(load_config(PROJECT_ROOT / "configs" / "thesis.yaml").gan)
 _OF_A_FIT = ("steps", "epochs", "grid_every", "checkpoint_every", "log_every", "seed", "subjects", "precision")
 
-# real images moved within their own mirrored edges, not cut anew from their frames
-MIRRORED = "images moved within mirrored edges"
-
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "without the feature critic": {"feature_critic": 0},
@@ -55,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "label as planes only": {"conditioning": "planes"},
     "stronger label embedding": {"label_scale": 0.8},
     "mismatched labels, 15 %": {"mismatched": 0.15},
-    MIRRORED: {},
+    "moved images cut anew from their frames": {"cut_anew": True},
     "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
     "images moved, not mirrored": {"mirror": False},
     "images mirrored, not moved": {"jitter_px": 0},
@@ -179,7 +176,7 @@ class Bench:
         config = dataclasses.replace(self.config.gan, **(run | changes))
         dataset = data_of(self.config, out, seed)
         crops = load_crops(dataset, "train")
-        around = None if name == MIRRORED else load_surroundings(dataset, crops, config.jitter_px)
+        around = load_surroundings(dataset, crops, config.jitter_px) if config.cut_anew else None
         started = time.process_time()
         trained = train_gan(
             crops.images,

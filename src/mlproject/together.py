@@ -65,10 +65,11 @@ def _help(world: World, device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def helped_gan(config: Configuration, work_dir: Path, crops: Crops, surroundings: np.ndarray) -> Iterator[World]:
+def helped_gan(config: Configuration, work_dir: Path, crops: Crops, surroundings: np.ndarray | None) -> Iterator[World]:
     """The world in which to train a generator; the other processes begin to do the same."""
     tensors = {"images": _tensor(crops.images), "labels": _tensor(crops.labels)}
-    tensors["surroundings"] = _tensor(surroundings)
+    if surroundings is not None:
+        tensors["surroundings"] = _tensor(surroundings)
     with _helped({"training": "train_gan", "work_dir": str(work_dir)}, config, tensors) as world:
         yield world
 
@@ -101,7 +102,7 @@ def _help_gan(
         tensors["images"].numpy(),
         tensors["labels"].numpy(),
         config.gan,
-        surroundings=tensors["surroundings"].numpy(),
+        surroundings=tensors["surroundings"].numpy() if config.gan.cut_anew else None,
         work_dir=order["work_dir"],
         device=device,
         report=_unsaid,

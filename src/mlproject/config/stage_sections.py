@@ -123,6 +123,10 @@ class GanConfig:
     noise: bool = option("compact: noise planes in every stage of the generator")
     mirror: bool = option("real images are mirrored left to right half of the time")
     jitter_px: int = option("real images are moved by up to this many pixels each way", minimum=0, maximum=16)
+    cut_anew: bool = option(
+        "moved images are cut anew from their frames where the crop allows it (square, a whole number of the frame's "
+        "pixels in one of its own, grey levels as they are); otherwise their own edges are mirrored"
+    )
     lambda_gp: float = option("weight of the gradient penalty", minimum=0, maximum=10_000)
     penalty_every: int = option("critic steps between penalties, each weighted by this number", minimum=1, maximum=64)
     critic_steps: int = option("critic steps for each generator step", minimum=1, maximum=100)

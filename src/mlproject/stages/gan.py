@@ -70,7 +70,9 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     device = runtime.resolve_device(config.run.device)
     runtime.set_threads(config.run.threads)
     crops = training_crops(dataset, subjects, config.run.workers)
-    around = load_surroundings(dataset, crops, config.gan.jitter_px, workers=config.run.workers)
+    around = None
+    if config.gan.cut_anew:
+        around = load_surroundings(dataset, crops, config.gan.jitter_px, workers=config.run.workers)
     run.begin_stage(key, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
     run.log_dataset(dataset, context="train")
     total = generator_steps(config.gan, len(crops))

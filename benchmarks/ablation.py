@@ -31,6 +31,7 @@ from mlproject.evaluation.figures import PALETTE, figure_png, new_figure, style_
 from mlproject.evaluation.membership import membership_attack
 from mlproject.evaluation.texture import radial_spectrum_distance, speckle_lengths
 from mlproject.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from mlproject.gan.batches import reach_px
 from mlproject.gan.sampling import Generator
 from mlproject.gan.training import train_gan
 
@@ -53,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stronger label embedding": {"label_scale": 0.8},
     "mismatched labels, 15 %": {"mismatched": 0.15},
     "moved images cut anew from their frames": {"cut_anew": True},
+    "images cut anew, turned and brightened": {"cut_anew": True, "turn_deg": 8, "gain": 0.08},
     "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
     "images moved, not mirrored": {"mirror": False},
     "images mirrored, not moved": {"jitter_px": 0},
@@ -176,7 +178,7 @@ class Bench:
         config = dataclasses.replace(self.config.gan, **(run | changes))
         dataset = data_of(self.config, out, seed)
         crops = load_crops(dataset, "train")
-        around = load_surroundings(dataset, crops, config.jitter_px) if config.cut_anew else None
+        around = load_surroundings(dataset, crops, reach_px(config, crops.images.shape[1])) if config.cut_anew else None
         started = time.process_time()
         trained = train_gan(
             crops.images,

@@ -5,7 +5,6 @@ import io
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +20,6 @@ from mlproject.data.crops import (
 from mlproject.data.images import decode_grey, encode_png, grid, read_grey
 from mlproject.data.manifest import write_dataset
 from mlproject.errors import UserError
-from mlproject.gan.batches import as_float, moved_crops
 
 PLAIN = {"crop": "square", "window_px": 16, "size": 16, "clahe_clip": 0, "clahe_tiles": 2}
 
@@ -196,26 +194,35 @@ def test_grid_places_images_row_by_row():
     assert (picture[1, 1], picture[1, 4], picture[4, 1], picture[4, 4]) == (1, 2, 3, 255)
 
 
-@pytest.mark.parametrize("changes", [{}, {"crop": "box"}, {"clahe_clip": 2.0}, {"window_px": 40}])
+@pytest.mark.parametrize("changes", [{}, {"crop": "box"}, {"clahe_clip": 2.0}, {"window_px": 40}, {"window_px": 48}])
 @pytest.mark.parametrize("box", [(30, 30, 40, 44), (0, 0, 6, 8), (58, 50, 64, 60), None])
 def test_the_middle_of_the_surroundings_is_the_crop(changes, box):
     image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
     settings = {**PLAIN, "window_px": 32, **changes}
     given_box = None if box is None else np.array(box, dtype=np.float32)
-    around = torch.from_numpy(cut_surroundings(image, given_box, settings, 3))[None]
+    around = cut_surroundings(image, given_box, settings, 3)
     scale = surroundings_scale(settings)
-    assert scale == (1 if changes else 2)
-    assert around.shape == (1, scale * 22, scale * 22)
-    middle = around[:, 3 * scale : -3 * scale, 3 * scale : -3 * scale]
-    expected = as_float(torch.from_numpy(cut_crop(image, given_box, settings))[None])
-    assert torch.equal(moved_crops(middle, 16, 0, torch.Generator()), expected)
+    assert scale == {"{}": 2, "{'window_px': 48}": 3}.get(str(changes), 1)
+    assert around.shape == (scale * 21 + 1, scale * 21 + 1)
+    assert (
+        around[3 * scale : 19 * scale : scale, 3 * scale : 19 * scale : scale] == cut_crop(image, given_box, settings)
+    ).all()
 
 
-def test_surroundings_are_the_frame_and_its_mirror_beyond():
+def test_surroundings_are_means_of_the_frame_and_its_mirror_beyond():
     image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
     settings = {**PLAIN, "window_px": 32}
     inside = cut_surroundings(image, np.array([30, 30, 34, 50.0]), settings, 3)
-    assert (inside == image[10:54, 18:62]).all()
+    # a crop of one frame pixel further down and two to the left
+    moved = cut_crop(image, np.array([31, 28, 35, 48.0]), settings)
+    assert (inside[7:38:2, 4:36:2] == moved).all()
     corner = cut_surroundings(image, np.array([0, 0, 4, 4.0]), settings, 3)
-    assert (corner[6:, 6:] == image[:38, :38]).all()
-    assert (corner[:6, 6:] == image[6:0:-1, :38]).all()
+    assert (corner[:6][::-1] == corner[6:12]).all()
+
+
+def test_between_the_pixels_of_a_crop_that_has_no_frame_is_interpolated():
+    image = ramp(16, 16)
+    around = cut_surroundings(image, None, {**PLAIN, "window_px": 32}, 0)
+    assert (around[::2, ::2] == image).all()
+    assert around[0, 1] in (0, 1)
+    assert around[1, 0] == 8

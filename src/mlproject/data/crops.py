@@ -7,6 +7,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import zoom
 
 from mlproject.data.checks import BOX, SPLITS
 from mlproject.data.images import read_grey
@@ -121,27 +123,32 @@ def surroundings_scale(preprocessing: Mapping[str, Any]) -> int:
 def cut_surroundings(
     image: np.ndarray, box: np.ndarray | None, preprocessing: Mapping[str, Any], reach: int
 ) -> np.ndarray:
-    """A crop with what lies up to `reach` of its pixels around it, at the frame's own resolution.
+    """Every pixel that a crop could have, were it cut up to `reach` of its pixels away, in steps of the frame's pixels.
 
-    For the square crop around a box this is the frame itself, mirrored where it ends. Where a crop cannot be cut anew
-    from it (`crop: box`, CLAHE, a scale that is no whole number, no box) the crop's own edges are mirrored.
+    The frame is mirrored where it ends. Where a crop cannot be cut anew from it (`crop: box`, CLAHE, a scale that is no
+    whole number, no box) the crop's own edges are mirrored, and what lies between its pixels is interpolated.
 
     Args:
         image, box, preprocessing: as for `cut_crop`.
-        reach: pixels of the crop, below its side.
+        reach: pixels of the crop.
 
     Returns:
-        uint8 [k (size + 2 reach)] squared with k = `surroundings_scale`; averaged over k x k pixels its middle is the
-        crop.
+        uint8 [k (size + 2 reach - 1) + 1] squared with k = `surroundings_scale`: means over k x k pixels of the frame.
+        Every k-th pixel from k reach on is the crop.
     """
     scale, size = surroundings_scale(preprocessing), int(preprocessing["size"])
     if scale == 1 or box is None or np.isnan(box).any():
         mirrored = np.pad(cut_crop(image, box, preprocessing), reach, mode="reflect")
-        return mirrored.repeat(scale, axis=0).repeat(scale, axis=1)
+        sides = scale * (len(mirrored) - 1) + 1
+        return zoom(mirrored, sides / len(mirrored), order=1) if scale > 1 else mirrored
     side, around = scale * size, scale * reach
     image, top, left = _placed(image, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side)
     wider = cv2.copyMakeBorder(image, around, around, around, around, cv2.BORDER_REFLECT_101)
-    return wider[top : top + side + 2 * around, left : left + side + 2 * around]
+    means = wider[top : top + side + 2 * around, left : left + side + 2 * around]
+    for axis in (0, 1):
+        # as `_resize` does: an axis after the other, each rounded to whole grey levels, halves to even ones
+        means = np.rint(sliding_window_view(means, scale, axis).mean(axis=-1, dtype=np.float32)).astype(np.uint8)
+    return means
 
 
 def _window(image: np.ndarray, centre_h: float, centre_w: float, side: int) -> np.ndarray:
@@ -186,7 +193,7 @@ def load_surroundings(dataset: DataSet, crops: Crops, reach: int, *, workers: in
 
     Args:
         crops: of `dataset`.
-        reach: pixels of the crop on each side.
+        reach: see there.
         workers: threads; 0 takes every core.
 
     Returns:

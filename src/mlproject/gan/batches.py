@@ -1,11 +1,14 @@
 """What a step of training sees: which images, moved and mirrored or not, under which label, at which learning rate."""
 
 import functools
+import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from mlproject.config import GanConfig
 from mlproject.distributed import ALONE, World
 from mlproject.runtime import seed_for
 
@@ -34,33 +37,59 @@ def mirror_some(images: Tensor, generator: torch.Generator, world: World = ALONE
     return torch.where(mirrored.to(images.device).view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
-def moved_crops(surroundings: Tensor, size: int, reach: int, generator: torch.Generator) -> Tensor:
-    """A crop anywhere in its surroundings: moved by up to `reach` of its pixels each way, in steps of the frame's.
+def reach_px(config: GanConfig, size: int) -> int:
+    """How far around crops of `size` pixels moving and turning them as configured reaches, in their pixels."""
+    turn = math.radians(config.turn_deg)
+    return config.jitter_px + math.ceil((math.cos(turn) + math.sin(turn) - 1) * (size - 1) / 2)
 
-    For real images alone: where the crop lies in its frame varies by more than this from subject to subject, so the
-    data stay what they are, but no speckle of a training image stands at the same pixel twice.
+
+def moved_crops(surroundings: Tensor, size: int, config: GanConfig, generator: torch.Generator) -> Tensor:
+    """Crops anywhere in their surroundings: moved by up to `jitter_px`, turned by up to `turn_deg`, each way.
+
+    For real images alone: where the crop lies in its frame, and how the subject does, varies by more than this from
+    subject to subject, so the data stay what they are, but no speckle of a training image stands at the same pixel
+    twice. Moves are by pixels of the frame; what lies between them in a turned crop is interpolated by cubic splines.
 
     Args:
-        surroundings: uint8 [n, k (size + 2 reach)] squared, whole k: see `data.crops.cut_surroundings`.
+        surroundings: uint8 [n, side, side], see `data.crops.cut_surroundings`, with a reach of `reach_px`.
         size: of a crop.
-        generator: of the moves; with a reach of 0 nothing is drawn.
+        config: says how far; what is 0 is not drawn.
+        generator: of the moves and turns.
 
     Returns:
-        float [n, 1, size, size] in [-1, 1], whole grey levels: the crop that the frame gives at that place.
+        float [n, 1, size, size] in [-1, 1], whole grey levels.
     """
-    scale = surroundings.shape[1] // (size + 2 * reach)
-    if reach:
-        side, steps = scale * size, 2 * scale * reach + 1
-        down, right = torch.randint(0, steps, (2, len(surroundings)), generator=generator).to(surroundings.device)
-        rows = down[:, None] + torch.arange(side, device=surroundings.device)
-        columns = right[:, None] + torch.arange(side, device=surroundings.device)
-        which = torch.arange(len(surroundings), device=surroundings.device)[:, None, None]
-        surroundings = surroundings[which, rows[:, :, None], columns[:, None, :]]
-    if scale > 1:
-        # as the crop itself was made: down, then across, each rounded to whole grey levels, halves to even ones
-        tall = surroundings.float().unflatten(1, (size, scale)).mean(dim=2).round()
-        surroundings = tall.unflatten(2, (size, scale)).mean(dim=3).round()
-    return as_float(surroundings)
+    count, side, device = len(surroundings), surroundings.shape[1], surroundings.device
+    scale = (side - 1) // (size + 2 * reach_px(config, size) - 1)
+    limit = scale * config.jitter_px
+    moves = torch.zeros(2, count, dtype=torch.int64)
+    if limit:
+        moves = torch.randint(0, 2 * limit + 1, (2, count), generator=generator) - limit
+    # where the pixels of an unmoved crop lie about the middle
+    places = scale * (torch.arange(size, device=device) - (size - 1) / 2)
+    down, right = moves.to(device)
+    if config.turn_deg == 0:
+        rows, columns = ((places + (side - 1) / 2).long() + move[:, None] for move in (down, right))
+        which = torch.arange(count, device=device)[:, None, None]
+        return as_float(surroundings[which, rows[:, :, None], columns[:, None, :]])
+    turns = math.radians(config.turn_deg) * (2 * torch.rand(count, generator=generator) - 1).to(device)
+    cosine, sine = turns.cos()[:, None, None], turns.sin()[:, None, None]
+    rows = cosine * places[:, None] - sine * places + down[:, None, None]
+    columns = sine * places[:, None] + cosine * places + right[:, None, None]
+    grid = torch.stack([columns, rows], dim=-1) * (2 / (side - 1))
+    turned = F.grid_sample(surroundings.float()[:, None], grid, "bicubic", "border", align_corners=True)
+    return as_float(turned[:, 0].clamp(0, 255).round())
+
+
+def brighten_some(images: Tensor, limit: float, generator: torch.Generator) -> Tensor:
+    """Each image [n, 1, height, width] in [-1, 1] made brighter or darker by a share of up to `limit`; black stays.
+
+    As the machine's dynamic range does, which differs from examination to examination.
+    """
+    if limit == 0:
+        return images
+    factors = 1 + limit * (2 * torch.rand(len(images), generator=generator) - 1).to(images.device)
+    return ((images + 1) * factors[:, None, None, None] - 1).clamp(-1, 1)
 
 
 def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float, world: World = ALONE) -> Tensor:

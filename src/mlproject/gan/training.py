@@ -28,7 +28,16 @@ from mlproject.distributed import ALONE, World, share_statistics
 from mlproject.errors import UserError
 from mlproject.gan import losses
 from mlproject.gan.augment import augment, draw_augmentation
-from mlproject.gan.batches import as_float, batch_indices, mirror_some, moved_crops, rate_share, with_mismatched
+from mlproject.gan.batches import (
+    as_float,
+    batch_indices,
+    brighten_some,
+    mirror_some,
+    moved_crops,
+    rate_share,
+    reach_px,
+    with_mismatched,
+)
 from mlproject.gan.compact import group_size
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
@@ -92,7 +101,7 @@ def train_gan(
     Args:
         images: uint8 [n, size, size].
         labels: int [n], 0 normal, 1 anomalous; both present.
-        surroundings: what lies around each crop as far as `config.jitter_px` moves it (`load_surroundings`), uint8
+        surroundings: what lies around each crop as far as `reach_px` (`load_surroundings`), uint8
             [n, side, side]; default: the crop's own edges, mirrored.
         work_dir: folder for checkpoints.
         report: receives `gan.critic_loss`, `gan.wasserstein`, `gan.gradient_penalty`, `gan.gradient_norm`,
@@ -113,8 +122,8 @@ def train_gan(
     """
     images, labels = _checked(images, labels)
     if surroundings is None:
-        reach = (config.jitter_px, config.jitter_px)
-        surroundings = np.pad(images, ((0, 0), reach, reach), mode="reflect")
+        reach = reach_px(config, images.shape[1])
+        surroundings = np.pad(images, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
     device = torch.device(device)
     size, total = images.shape[1], generator_steps(config, len(images))
     bf16 = config.precision == "bf16" and supports_bf16(device)
@@ -168,7 +177,7 @@ def train_gan(
             seen, labels_of_all = around[chosen], classes[chosen]
             if config.mirror:
                 seen = mirror_some(seen, draw)
-            real = moved_crops(seen, size, config.jitter_px, draw)
+            real = brighten_some(moved_crops(seen, size, config, draw), config.gain, draw)
             inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
             real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():

@@ -20,6 +20,7 @@ from mlproject.errors import UserError
 from mlproject.evaluation.figures import figure_png
 from mlproject.evaluation.grids import real_beside_synthetic_figure
 from mlproject.evaluation.quick_fidelity import quick_fidelity
+from mlproject.gan.batches import reach_px
 from mlproject.gan.sampling import Generator, load_generator, save_generator
 from mlproject.gan.synthesis import write_synthetic
 from mlproject.gan.training import SELECTION, Evaluate, generator_steps
@@ -72,7 +73,8 @@ def train_gan(run: Run, config: Configuration, dataset: DataSet, watch: Watch | 
     crops = training_crops(dataset, subjects, config.run.workers)
     around = None
     if config.gan.cut_anew:
-        around = load_surroundings(dataset, crops, config.gan.jitter_px, workers=config.run.workers)
+        reach = reach_px(config.gan, crops.images.shape[1])
+        around = load_surroundings(dataset, crops, reach, workers=config.run.workers)
     run.begin_stage(key, _provenance(dataset, subjects) | {"seed": str(config.gan.seed)})
     run.log_dataset(dataset, context="train")
     total = generator_steps(config.gan, len(crops))

@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stronger label embedding": {"label_scale": 0.8},
     "mismatched labels, 15 %": {"mismatched": 0.15},
     "moved images cut anew from their frames": {"cut_anew": True},
-    "images cut anew, turned and brightened": {"cut_anew": True, "turn_deg": 8, "gain": 0.08},
+    "images cut anew and turned": {"cut_anew": True, "turn_deg": 8},
     "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
     "images moved, not mirrored": {"mirror": False},
     "images mirrored, not moved": {"jitter_px": 0},

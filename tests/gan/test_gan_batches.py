@@ -8,7 +8,7 @@ from gan_tiny import tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlproject.gan.batches import as_float, brighten_some, moved_crops, reach_px
+from mlproject.gan.batches import as_float, moved_crops, reach_px
 
 
 def draw(seed=0):
@@ -60,7 +60,6 @@ def test_nothing_is_drawn_for_what_is_turned_off():
     before = generator.get_state()
     config = tiny_config(jitter_px=0)
     assert torch.equal(moved_crops(images, 8, config, generator), as_float(images))
-    assert brighten_some(as_float(images), 0.0, generator).equal(as_float(images))
     assert torch.equal(generator.get_state(), before)
 
 
@@ -97,12 +96,3 @@ def test_a_moved_and_turned_crop_stays_within_its_reach(jitter, turn, size):
     angle = math.radians(45 - turn)
     assert reach_px(config, size) + (size - 1) / 2 >= jitter + corner * math.cos(angle) - 1e-9
     assert reach_px(config, size) <= jitter + math.ceil(corner - (size - 1) / 2)
-
-
-def test_brightness_by_hand():
-    images = torch.tensor([-1.0, 0.0, 1.0]).expand(500, 1, 1, 3)
-    seen = brighten_some(images, 0.1, draw())[:, 0, 0]
-    assert (seen[:, 0] == -1).all()
-    assert 0.09 < seen[:, 1].max() <= 0.1
-    assert -0.1 <= seen[:, 1].min() < -0.09
-    assert seen[:, 2].max() == 1

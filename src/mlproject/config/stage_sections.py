@@ -128,7 +128,6 @@ class GanConfig:
         "pixels in one of its own, grey levels as they are); otherwise their own edges are mirrored"
     )
     turn_deg: float = option("real images are turned by up to this many degrees each way", minimum=0, maximum=45)
-    gain: float = option("real images are made brighter or darker by up to this share", minimum=0, maximum=0.5)
     lambda_gp: float = option("weight of the gradient penalty", minimum=0, maximum=10_000)
     penalty_every: int = option("critic steps between penalties, each weighted by this number", minimum=1, maximum=64)
     critic_steps: int = option("critic steps for each generator step", minimum=1, maximum=100)

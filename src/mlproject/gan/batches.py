@@ -81,17 +81,6 @@ def moved_crops(surroundings: Tensor, size: int, config: GanConfig, generator: t
     return as_float(turned[:, 0].clamp(0, 255).round())
 
 
-def brighten_some(images: Tensor, limit: float, generator: torch.Generator) -> Tensor:
-    """Each image [n, 1, height, width] in [-1, 1] made brighter or darker by a share of up to `limit`; black stays.
-
-    As the machine's dynamic range does, which differs from examination to examination.
-    """
-    if limit == 0:
-        return images
-    factors = 1 + limit * (2 * torch.rand(len(images), generator=generator) - 1).to(images.device)
-    return ((images + 1) * factors[:, None, None, None] - 1).clamp(-1, 1)
-
-
 def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, share: float, world: World = ALONE) -> Tensor:
     """The first images of the synthetic batch replaced by real images of another class than asked for.
 

@@ -31,7 +31,6 @@ from mlproject.gan.augment import augment, draw_augmentation
 from mlproject.gan.batches import (
     as_float,
     batch_indices,
-    brighten_some,
     mirror_some,
     moved_crops,
     rate_share,
@@ -177,7 +176,7 @@ def train_gan(
             seen, labels_of_all = around[chosen], classes[chosen]
             if config.mirror:
                 seen = mirror_some(seen, draw)
-            real = brighten_some(moved_crops(seen, size, config, draw), config.gain, draw)
+            real = moved_crops(seen, size, config, draw)
             inputs = world.rows(torch.randn(config.batch_size, generator.inputs_size, generator=draw)).to(device)
             real_labels = world.rows(labels_of_all)
             with torch.no_grad(), autocast():

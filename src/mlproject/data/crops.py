@@ -1,6 +1,7 @@
 """Crops: what the models see, cut once from the frames and held in memory."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -199,12 +200,24 @@ def load_surroundings(dataset: DataSet, crops: Crops, reach: int, *, workers: in
     Returns:
         uint8 [n, side, side].
     """
+    cut = functools.partial(cut_surroundings, reach=reach)
+    return _cut_all(dataset, crops.paths.tolist(), crops.boxes, cut, workers)
 
-    def cut(pair: tuple[str, np.ndarray]) -> np.ndarray:
-        return cut_surroundings(read_grey(dataset.root / pair[0], pair[0]), pair[1], dataset.preprocessing, reach)
+
+def _cut_all(
+    dataset: DataSet, paths: Sequence[str], boxes: np.ndarray, cut: Callable[..., np.ndarray], workers: int
+) -> np.ndarray:
+    """What `cut(image, box, preprocessing)` makes of every image, read and cut by that many threads."""
+
+    def cut_one(pair: tuple[str, np.ndarray]) -> np.ndarray:
+        path, box = pair
+        try:
+            return cut(read_grey(dataset.root / path, path), box, dataset.preprocessing)
+        except UserError as error:
+            raise UserError(f"data set {dataset.name}, image {path}: {error}") from None
 
     with ThreadPoolExecutor(workers or available_cores()) as pool:
-        return np.stack(list(pool.map(cut, zip(crops.paths, crops.boxes, strict=True))))
+        return np.stack(list(pool.map(cut_one, zip(paths, boxes, strict=True))))
 
 
 def load_crops(dataset: DataSet, split: str, *, workers: int = 0) -> Crops:
@@ -225,18 +238,8 @@ def load_crops(dataset: DataSet, split: str, *, workers: int = 0) -> Crops:
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
     if BOX[0] in rows:
         boxes[:] = rows[list(BOX)].to_numpy(dtype=np.float32, na_value=np.nan)
-
-    def cut(pair: tuple[str, np.ndarray]) -> np.ndarray:
-        path, box = pair
-        try:
-            return cut_crop(read_grey(dataset.root / path, path), box, dataset.preprocessing)
-        except UserError as error:
-            raise UserError(f"data set {dataset.name}, image {path}: {error}") from None
-
-    with ThreadPoolExecutor(workers or available_cores()) as pool:
-        images = list(pool.map(cut, zip(rows["image_path"], boxes, strict=True)))
     return Crops(
-        images=np.stack(images),
+        images=_cut_all(dataset, rows["image_path"].tolist(), boxes, cut_crop, workers),
         labels=rows["label"].to_numpy(dtype=np.int64),
         subjects=np.array(rows["subject_id"].tolist(), dtype=str),
         paths=np.array(rows["image_path"].tolist(), dtype=str),

@@ -194,15 +194,19 @@ def test_grid_places_images_row_by_row():
     assert (picture[1, 1], picture[1, 4], picture[4, 1], picture[4, 4]) == (1, 2, 3, 255)
 
 
-@pytest.mark.parametrize("changes", [{}, {"crop": "box"}, {"clahe_clip": 2.0}, {"window_px": 40}, {"window_px": 48}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"crop": "box"}, {"clahe_clip": 2.0}, {"window_px": 40}, {"window_px": 48}, {"window_px": 16}]
+)
 @pytest.mark.parametrize("box", [(30, 30, 40, 44), (0, 0, 6, 8), (58, 50, 64, 60), None])
 def test_the_middle_of_the_surroundings_is_the_crop(changes, box):
     image = np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
     settings = {**PLAIN, "window_px": 32, **changes}
     given_box = None if box is None else np.array(box, dtype=np.float32)
     around = cut_surroundings(image, given_box, settings, 3)
-    scale = surroundings_scale(settings)
-    assert scale == {"{}": 2, "{'window_px': 48}": 3}.get(str(changes), 1)
+    assert surroundings_scale(settings) == {"{}": 2, "{'window_px': 48}": 3, "{'window_px': 16}": 1}.get(
+        str(changes), 0
+    )
+    scale = max(1, surroundings_scale(settings))
     assert around.shape == (scale * 21 + 1, scale * 21 + 1)
     assert (
         around[3 * scale : 19 * scale : scale, 3 * scale : 19 * scale : scale] == cut_crop(image, given_box, settings)
@@ -216,6 +220,8 @@ def test_surroundings_are_means_of_the_frame_and_its_mirror_beyond():
     # a crop of one frame pixel further down and two to the left
     moved = cut_crop(image, np.array([31, 28, 35, 48.0]), settings)
     assert (inside[7:38:2, 4:36:2] == moved).all()
+    # a crop at the frame's own scale has its surroundings in the frame as well
+    assert (cut_surroundings(image, np.array([30, 30, 34, 50.0]), PLAIN, 3) == image[21:43, 29:51]).all()
     corner = cut_surroundings(image, np.array([0, 0, 4, 4.0]), settings, 3)
     assert (corner[:6][::-1] == corner[6:12]).all()
 

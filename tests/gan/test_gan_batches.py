@@ -64,7 +64,7 @@ def test_nothing_is_drawn_for_what_is_turned_off():
 
 
 def test_a_crop_turns_about_its_middle():
-    """Of a plane, which a cubic spline gives exactly, a turn by a leaves the middle and turns the slope by a."""
+    """Of a plane, which bicubic interpolation gives back, a turn by a leaves the middle and turns the slope by a."""
     config = tiny_config(jitter_px=0, turn_deg=30)
     reach = reach_px(config, 16)
     around = smooth(16 + 2 * reach).expand(64, -1, -1)

@@ -115,10 +115,10 @@ def cut_crop(image: np.ndarray, box: np.ndarray | None, preprocessing: Mapping[s
 
 
 def surroundings_scale(preprocessing: Mapping[str, Any]) -> int:
-    """Pixels of a frame in a pixel of a crop, where that is a whole number and grey levels stay as they are; else 1."""
+    """Pixels of a frame in a pixel of a crop that can be cut anew, a whole number; 0 where crops cannot be."""
     size, window = int(preprocessing["size"]), int(preprocessing["window_px"])
     plain = preprocessing["crop"] == "square" and not preprocessing.get("applied") and not preprocessing["clahe_clip"]
-    return window // size if plain and window % size == 0 else 1
+    return window // size if plain and window % size == 0 else 0
 
 
 def cut_surroundings(
@@ -134,14 +134,14 @@ def cut_surroundings(
         reach: pixels of the crop.
 
     Returns:
-        uint8 [k (size + 2 reach - 1) + 1] squared with k = `surroundings_scale`: means over k x k pixels of the frame.
-        Every k-th pixel from k reach on is the crop.
+        uint8 [k (size + 2 reach - 1) + 1] squared with k = `surroundings_scale`, or 1 where that is 0: means over k x k
+        pixels of the frame. Every k-th pixel from k reach on is the crop.
     """
     scale, size = surroundings_scale(preprocessing), int(preprocessing["size"])
-    if scale == 1 or box is None or np.isnan(box).any():
+    if scale == 0 or box is None or np.isnan(box).any():
         mirrored = np.pad(cut_crop(image, box, preprocessing), reach, mode="reflect")
-        sides = scale * (len(mirrored) - 1) + 1
-        return zoom(mirrored, sides / len(mirrored), order=1) if scale > 1 else mirrored
+        between = max(scale, 1) * (len(mirrored) - 1) + 1
+        return zoom(mirrored, between / len(mirrored), order=1)
     side, around = scale * size, scale * reach
     image, top, left = _placed(image, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side)
     wider = cv2.copyMakeBorder(image, around, around, around, around, cv2.BORDER_REFLECT_101)

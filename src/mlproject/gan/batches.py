@@ -48,7 +48,7 @@ def moved_crops(surroundings: Tensor, size: int, config: GanConfig, generator: t
 
     For real images alone: where the crop lies in its frame, and how the subject does, varies by more than this from
     subject to subject, so the data stay what they are, but no speckle of a training image stands at the same pixel
-    twice. Moves are by pixels of the frame; what lies between them in a turned crop is interpolated by cubic splines.
+    twice. Moves are by pixels of the frame; what lies between them in a turned crop is interpolated bicubically.
 
     Args:
         surroundings: uint8 [n, side, side], see `data.crops.cut_surroundings`, with a reach of `reach_px`.

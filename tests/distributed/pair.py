@@ -92,6 +92,7 @@ CASES: dict[str, Case] = {
         mirror=True,
         augment="translation_brightness",
     ),
+    "twins": gan(3, minibatch_group=4, feature_critic=1, auxiliary=2, auxiliary_kind="twins"),
     "batch norm": gan(4, architecture="dcgan"),
     "resumed": gan(3, 6, checkpoint_every=3),
     "classifier": classifier(),

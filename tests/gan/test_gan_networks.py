@@ -180,6 +180,13 @@ def test_the_auxiliary_classifier_is_there_when_it_has_a_weight(architecture):
     assert critic.classes(torch.zeros(3, 1, 32, 32)).shape == (3, 2)
 
 
+def test_twins_need_the_feature_critic():
+    with pytest.raises(UserError, match="auxiliary_kind: twins .* gan.feature_critic is 0"):
+        networks("compact", auxiliary=1, auxiliary_kind="twins")
+    # where the classifier has no weight its kind does not matter
+    assert networks("compact", auxiliary_kind="twins")[1].classes is None
+
+
 def test_first_and_last_layer_of_the_thesis_networks_are_convolutions_of_one_place():
     torch.manual_seed(0)
     opening, closing = VectorToMap(5, 3, 4, bias=False).double(), MapToScore(3, 1, 4).double()

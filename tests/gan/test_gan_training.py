@@ -152,14 +152,15 @@ EVERYTHING = {
     "schedule": "linear",
     "augment": "translation",
 }
+TWINS = {"feature_critic": 1, "auxiliary": 2, "auxiliary_kind": "twins"}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("architecture", ["compact", "dcgan", "compact with everything"])
+@pytest.mark.parametrize("architecture", ["compact", "dcgan", "compact with everything", "compact with twins"])
 def test_stopped_runs_go_on_to_the_same_bits(tmp_path, architecture, precision):
     if precision == "bf16" and not supports_bf16(torch.device("cpu")):
         pytest.skip("this processor has no bfloat16")
-    options = EVERYTHING if "everything" in architecture else {}
+    options = EVERYTHING if "everything" in architecture else TWINS if "twins" in architecture else {}
     config = tiny_config(architecture=architecture.split()[0], precision=precision, steps=16, grid_every=6, **options)
     whole, parts = [], []
 

@@ -117,6 +117,11 @@ class GanConfig:
     auxiliary: float = option(
         "weight of an auxiliary classifier's loss on the generator; 0 leaves it out", minimum=0, maximum=100
     )
+    auxiliary_kind: str = option(
+        "pixels: it sees images; twins: it sees the feature critic's maps, and a twin that learns from synthetic "
+        "images keeps the generator from showing the class more clearly, or by other marks, than real images do",
+        choices=("pixels", "twins"),
+    )
     minibatch_group: int = option(
         "compact: images whose spread the critic sees together; 0 turns it off", minimum=0, maximum=64
     )

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.errors import UserError
-from mlproject.gan.classes import ClassHead
 
 if TYPE_CHECKING:
+    from mlproject.gan.classes import PixelClasses, TwinClasses
     from mlproject.gan.feature_critic import FeatureCritic
 
 LEAK = 0.2
@@ -35,7 +35,7 @@ class ConditionalCritic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.classes: ClassHead | None = None
+        self.classes: PixelClasses | TwinClasses | None = None
         self.features: FeatureCritic | None = None
 
 

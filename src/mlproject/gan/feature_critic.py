@@ -46,7 +46,8 @@ class FeatureCritic(nn.Module):
         self.scales = [
             (maps.mean(dim=(0, 2, 3), keepdim=True), maps.std(dim=(0, 2, 3), keepdim=True) + 1e-3) for maps in measured
         ]
-        self.heads = nn.ModuleList(_Head(maps.shape[1], n_classes) for maps in measured)
+        self.channels = [maps.shape[1] for maps in measured]
+        self.heads = nn.ModuleList(_Head(count, n_classes) for count in self.channels)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The scaled maps of images, in single precision."""

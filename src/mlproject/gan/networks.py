@@ -2,7 +2,7 @@
 
 from mlproject.config import GanConfig
 from mlproject.errors import UserError
-from mlproject.gan.classes import ClassHead
+from mlproject.gan.classes import PixelClasses
 from mlproject.gan.compact import CompactCritic, CompactGenerator
 from mlproject.gan.conditional import ConditionalCritic, ConditionalGenerator
 from mlproject.gan.dcgan import DcganCritic, DcganGenerator
@@ -14,10 +14,11 @@ def build_networks(
     """Generator and critic of `config.architecture`, with freshly drawn weights from torch's global state.
 
     `training.train_gan` forks that state and seeds it, so that nothing outside sees the draw. With
-    `config.auxiliary` above 0 the critic carries a `ClassHead` as `critic.classes`.
+    `config.auxiliary` above 0 the critic carries `PixelClasses` as `critic.classes`, unless it is to be twins, which
+    see the maps of the feature critic and are made with it.
 
     Raises:
-        UserError: unknown architecture or unusable size.
+        UserError: unknown architecture, unusable size, or twins without a feature critic.
     """
     generator: ConditionalGenerator
     critic: ConditionalCritic
@@ -28,6 +29,11 @@ def build_networks(
         generator, critic = CompactGenerator(config, size, n_classes), CompactCritic(config, size, n_classes)
     else:
         raise UserError(f"gan.architecture: {config.architecture!r} is unknown; use dcgan or compact")
-    if config.auxiliary > 0:
-        critic.classes = ClassHead(size, n_classes)
+    if config.auxiliary > 0 and config.auxiliary_kind == "pixels":
+        critic.classes = PixelClasses(size, n_classes)
+    elif config.auxiliary > 0 and config.feature_critic == 0:
+        raise UserError(
+            "gan.auxiliary_kind: twins see the maps of the feature critic, and gan.feature_critic is 0; give it a "
+            "weight, or take pixels"
+        )
     return generator, critic

@@ -10,14 +10,13 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.checkpoint import Checkpoint, save_checkpoint
@@ -37,6 +36,7 @@ from mlproject.gan.batches import (
     reach_px,
     with_mismatched,
 )
+from mlproject.gan.classes import Seen, TwinClasses
 from mlproject.gan.compact import group_size
 from mlproject.gan.conditional import ConditionalGenerator
 from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradient_norms
@@ -105,8 +105,8 @@ def train_gan(
         work_dir: folder for checkpoints.
         report: receives `gan.critic_loss`, `gan.wasserstein`, `gan.gradient_penalty`, `gan.gradient_norm`,
             `gan.generator_loss` and, of the parts that are on, `gan.feature_wasserstein`, `gan.feature_gradient_norm`,
-            `gan.class_loss` and `gan.generator_class_loss` (means since the last report); `gan.images_per_second` (real
-            images).
+            `gan.class_loss`, `gan.twin_class_loss`, `gan.generator_class_loss` and `gan.generator_twin_class_loss`
+            (means since the last report); `gan.images_per_second` (real images).
         report_image: receives the grid `samples` from fixed noise: rows of normal over anomalous from the same noise.
         evaluate: called with each grid; what it returns is reported. With a `gan.selection` among it, the averaged
             generator of the highest value is returned instead of the last one.
@@ -139,6 +139,8 @@ def train_gan(
             assert feature_maps is not None, "a feature critic needs feature maps"
             sample = torch.from_numpy(images[:: max(1, len(images) // 256)]).to(device)
             critic.features = FeatureCritic(feature_maps, as_float(sample), len(CLASS_NAMES))
+            if config.auxiliary > 0 and config.auxiliary_kind == "twins":
+                critic.classes = TwinClasses(critic.features.channels, len(CLASS_NAMES))
     world.start_as_first(generator, critic)
     share_statistics(generator, world, device)
     generator = generator.to(device).to(memory_format=torch.channels_last).train()
@@ -163,6 +165,9 @@ def train_gan(
     if progress is not None:
         progress(start, total)
 
+    # they stay empty without a critic of features
+    real_maps: Sequence[Tensor] = ()
+    fake_maps: Sequence[Tensor] = ()
     for step in range(start + 1, total + 1):
         rate = config.learning_rate * rate_share(config.schedule, step, total)
         for group in (*generator_optimizer.param_groups, *critic_optimizer.param_groups):
@@ -216,13 +221,13 @@ def train_gan(
                 run.note("gan.feature_wasserstein", step, real_scores.mean() - fake_scores.mean(), feature_loss)
                 loss = loss + feature_loss
             if critic.classes is not None:
-                # moved about and mirrored: it would soon know the training images by heart and have nothing to say
-                moved = draw_augmentation("translation", config.batch_size, size, draw, device, world)
-                mirrored = mirror_some(real, draw, world)
                 with autocast():
-                    class_loss = F.cross_entropy(critic.classes(augment(mirrored, moved)), real_labels)
-                run.note("gan.class_loss", step, class_loss, class_loss)
-                loss = loss + class_loss
+                    class_losses = critic.classes.losses(
+                        Seen(real, real_maps, real_labels), Seen(fake, fake_maps, real_labels), draw, world
+                    )
+                for name, value in class_losses.items():
+                    run.note(f"gan.{name}", step, value, value)
+                    loss = loss + value
             critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
             world.average_gradients(critic.parameters())
@@ -245,10 +250,12 @@ def train_gan(
                 fake_scores = critic.features(fake_maps, fake_labels)
             loss = loss + config.feature_critic * losses.generator_loss(fake_scores)
         if critic.classes is not None:
-            moved = draw_augmentation("translation", config.batch_size, size, draw, device, world)
             with autocast():
-                class_loss = F.cross_entropy(critic.classes(augment(fake, moved)), fake_labels)
-            run.note("gan.generator_class_loss", step, class_loss, class_loss)
+                class_loss, class_losses = critic.classes.generator_loss(
+                    Seen(fake, fake_maps, fake_labels), draw, world
+                )
+            for name, value in class_losses.items():
+                run.note(f"gan.{name}", step, value, value)
             loss = loss + config.auxiliary * class_loss
         generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()

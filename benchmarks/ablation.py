@@ -55,6 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mismatched labels, 15 %": {"mismatched": 0.15},
     "moved images cut anew from their frames": {"cut_anew": True},
     "images cut anew and turned": {"cut_anew": True, "turn_deg": 8},
+    "twin auxiliary classifiers": {"auxiliary_kind": "twins"},
     "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
     "images moved, not mirrored": {"mirror": False},
     "images mirrored, not moved": {"jitter_px": 0},

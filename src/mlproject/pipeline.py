@@ -20,7 +20,7 @@ STAGE_VERSIONS = {
     "train_gan": 2,
     "generate_synthetic": 1,
     "train_judge": 1,
-    "eval_gan": 1,
+    "eval_gan": 2,
     "train_classifier": 2,
     "eval_classifier": 2,
     "study": 1,

@@ -164,6 +164,17 @@ def test_weights_of_another_architecture_are_refused(folder, tmp_path):
             load_generator(target)
 
 
+def test_a_generator_of_an_earlier_version_is_read(folder, tmp_path):
+    target = copied(folder, tmp_path)
+    info = json.loads((target / "generator.json").read_text())
+    for later in ("cut_anew", "turn_deg", "auxiliary_kind"):
+        del info["config"][later]
+    (target / "generator.json").write_text(json.dumps(info))
+    write_checksums(target)
+    labels = np.array([0, 1])
+    assert np.array_equal(load_generator(target).sample(labels, 0), load_generator(folder).sample(labels, 0))
+
+
 @pytest.mark.parametrize("name", ["model.pt", "weights.pkl", "last.ckpt", "pytorch_model.bin"])
 def test_a_pickle_is_refused_unread(tmp_path, name):
     path = tmp_path / name

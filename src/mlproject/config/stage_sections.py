@@ -250,7 +250,11 @@ class FidelityConfig:
         "phantom: seed of the further subjects that the generator never saw", minimum=0, maximum=2**31 - 1
     )
     judge_subjects: int = option("phantom: subjects that train the judge", minimum=20, maximum=1_000_000)
-    judge_steps: int = option("optimiser steps of the judge", minimum=1, maximum=10_000_000)
+    judge_steps: int = option(
+        "optimiser steps of the judge, and of the classifiers that learn from synthetic and from training images",
+        minimum=1,
+        maximum=10_000_000,
+    )
     hold_out_subjects: int = option(
         "phantom: further subjects that synthetic images are compared with", minimum=20, maximum=1_000_000
     )

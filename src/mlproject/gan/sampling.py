@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 WEIGHTS_NAME, INFO_NAME = "generator.safetensors", "generator.json"
 # images in every pass of the network, whatever was asked for
 TILE = 32
+# options that generators kept by earlier versions do not name, as they were trained
+_BEFORE = {"cut_anew": False, "turn_deg": 0.0, "auxiliary_kind": "pixels"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def load_generator(path: str | Path, expected_digest: str | None = None) -> Gene
     try:
         info = json.loads((path / INFO_NAME).read_text(encoding="utf-8"))
         class_names = tuple(str(name) for name in info["class_names"])
-        config, size, n_classes = GanConfig(**info["config"]), int(info["size"]), len(class_names)
+        config = GanConfig(**(_BEFORE | info["config"]))
+        size, n_classes = int(info["size"]), len(class_names)
         weights = load_file(path / WEIGHTS_NAME)
         with torch.random.fork_rng(devices=[]):
             # first as shapes without memory: a description larger than its weights is refused before it takes any

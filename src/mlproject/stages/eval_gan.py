@@ -124,24 +124,39 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
             },
         ),
     }
-    report["fidelity"] |= _train_on_synthetic(run, config, key, synthetic, real, device)
+    report["fidelity"] |= {
+        "train_on_synthetic_test_on_real_auc": vars(_taught(run, config, key, None, synthetic, real, device)),
+        "train_on_training_test_on_real_auc": vars(_taught(run, config, key, real.train, None, real, device)),
+    }
     _log(run, config, report, sets)
     _tag_version(run, generator, report)
     say(_text(report))
     return report
 
 
-def _train_on_synthetic(
-    run: Run, config: Configuration, key: str, synthetic: Crops, real: RealImages, device: Any
-) -> dict[str, Any]:
-    """Train on synthetic images alone, choose the step on the generator's own training images, test on the hold-out."""
-    settings = dataclasses.replace(config.classifier, mix="synthetic", seed=config.fidelity.seed)
+def _taught(
+    run: Run,
+    config: Configuration,
+    key: str,
+    images: Crops | None,
+    synthetic: Crops | None,
+    real: RealImages,
+    device: Any,
+) -> Interval:
+    """The AUC on the hold-out of a classifier that learned from real `images`, or from `synthetic` ones, alone.
+
+    Both take the judge's number of steps and choose the best of them on the generator's own training images.
+    """
+    mix = "synthetic" if images is None else "real"
+    settings = dataclasses.replace(
+        config.classifier, mix=mix, subjects=0, steps=config.fidelity.judge_steps, seed=config.fidelity.seed
+    )
     with (
-        work_folder(config.run.outputs, "eval_gan", key) as work,
-        bar(settings.steps, "train on synthetic", "step") as progress,
+        work_folder(config.run.outputs, f"eval_gan_{mix}", key) as work,
+        bar(settings.steps, f"train on {mix}", "step") as progress,
     ):
         trained = train(
-            None,
+            images,
             synthetic,
             real.train,
             settings,
@@ -153,7 +168,7 @@ def _train_on_synthetic(
         )
     probabilities = sigmoid(predict_logits(trained.module, real.hold_out.images, device, 256))
     evaluation = config.evaluation
-    found = auc_interval(
+    return auc_interval(
         real.hold_out.labels,
         probabilities,
         real.hold_out.subjects,
@@ -161,7 +176,6 @@ def _train_on_synthetic(
         evaluation.level,
         evaluation.seed,
     )
-    return {"train_on_synthetic_test_on_real_auc": vars(found)}
 
 
 def _log(run: Run, config: Configuration, report: dict[str, Any], sets: dict[str, Sample]) -> None:
@@ -183,7 +197,10 @@ def _log(run: Run, config: Configuration, report: dict[str, Any], sets: dict[str
                 if found["training"]["high"] is not None:
                     values[f"{prefix}.training.ci_high"] = found["training"]["high"]
             values |= {key: bound for key, bound in bounds.items() if bound is not None}
-    told = {"fidelity.tstr_auc": report["fidelity"]["train_on_synthetic_test_on_real_auc"]}
+    told = {
+        "fidelity.tstr_auc": report["fidelity"]["train_on_synthetic_test_on_real_auc"],
+        "fidelity.tstr_auc.training": report["fidelity"]["train_on_training_test_on_real_auc"],
+    }
     for kind in ("synthetic", "real"):
         judged = report["fidelity"][f"judge_{kind}"]
         told[f"fidelity.{kind}.auc"] = judged["auc"]
@@ -242,9 +259,9 @@ def _text(report: dict[str, Any]) -> str:
         judged = report["fidelity"][f"judge_{kind}"]
         recalls = ", ".join(f"recall {name} {_told(found)}" for name, found in judged["recall"].items())
         lines.append(f"judge on {kind} images: AUC {_told(judged['auc'])}, {recalls}")
-    lines.append(
-        "trained on synthetic, tested on real: AUC " + _told(report["fidelity"]["train_on_synthetic_test_on_real_auc"])
-    )
+    for kind, name in (("synthetic", "synthetic"), ("the generator's training images", "training")):
+        found = report["fidelity"][f"train_on_{name}_test_on_real_auc"]
+        lines.append(f"trained on {kind}, tested on real: AUC {_told(found)}")
     lines += [f"ALARM {alarm['kind']}: {alarm['text']}" for alarm in report["alarms"]] or ["no alarm"]
     lines.append(audit_text(report["audit"]))
     return "\n".join(lines)

@@ -86,7 +86,8 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
     settings = config.fidelity
     say(f"eval_gan: {generator}, {settings.per_class} synthetic images of each class, {len(real.hold_out)} real ones")
     labels = np.repeat([0, 1], settings.per_class)
-    drawn = load_generator(generator.folder, generator.digest).sample(labels, settings.seed)
+    sampler = load_generator(generator.folder, generator.digest)
+    drawn = sampler.sample(labels, settings.seed)
     synthetic = as_crops(drawn, labels)
     features = feature_space(settings.features, config.classifier, device)
     sets = {
@@ -124,8 +125,11 @@ def eval_gan(run: Run, config: Configuration, generator: ModelReference, dataset
             },
         ),
     }
+    # as many as a classifier takes in: a fixed number would measure how soon it knows them by heart as well
+    lesson = np.repeat([0, 1], settings.judge_steps * config.classifier.batch_size // 2)
+    lessons = as_crops(sampler.sample(lesson, settings.seed), lesson)
     report["fidelity"] |= {
-        "train_on_synthetic_test_on_real_auc": vars(_taught(run, config, key, None, synthetic, real, device)),
+        "train_on_synthetic_test_on_real_auc": vars(_taught(run, config, key, None, lessons, real, device)),
         "train_on_training_test_on_real_auc": vars(_taught(run, config, key, real.train, None, real, device)),
     }
     _log(run, config, report, sets)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from mlproject.distributed import World
 from mlproject.gan.augment import Augmentation, augment, draw_augmentation
 from mlproject.gan.batches import mirror_some
+from mlproject.gan.conditional import LEAK
 
-_LEAK = 0.2
 _CHANNELS = 16  # of the first convolution over pixels
 # Of a twin, at each depth. 600 images of 200 phantom subjects, 600 steps: AUC 0.90 and cross-entropy 0.40 on 1,500
 # images of others, 0.46 without dropout, 0.55 with 64 channels and without; the convolutions over pixels 0.83 and 0.58.
@@ -50,7 +50,7 @@ class PixelClasses(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         for layer in self.layers:
-            images = F.leaky_relu(layer(images), _LEAK)
+            images = F.leaky_relu(layer(images), LEAK)
         return self.logits(images.mean(dim=(2, 3))).float()
 
     def losses(self, real: Seen, fake: Seen, draw: torch.Generator, world: World) -> Mapping[str, Tensor]:
@@ -118,7 +118,7 @@ class _MapClasses(nn.Module):
     def forward(self, maps: Sequence[Tensor], kept: Tensor) -> Tensor:
         """Logits [n, n_classes]; the pooled features [n, features] are multiplied by `kept`."""
         pooled = [
-            F.leaky_relu(second(F.leaky_relu(first(part), _LEAK)), _LEAK).float().mean(dim=(2, 3))
+            F.leaky_relu(second(F.leaky_relu(first(part), LEAK)), LEAK).float().mean(dim=(2, 3))
             for part, first, second in zip(maps, self.first, self.second, strict=True)
         ]
         return self.logits(torch.cat(pooled, dim=1) * kept).float()

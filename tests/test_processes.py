@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlproject.processes import run_each
+from mlproject.processes import is_alive, run_each, this_process
 
 # a child imports its job by name, along the path of its parent
 sys.path.insert(0, str(Path(__file__).parent))
@@ -81,7 +81,7 @@ PARENT = """
 import sys
 sys.path[:0] = [{source!r}, {tests!r}]
 import process_jobs
-from mlproject.processes import run_each
+from mlproject.processes import is_alive, run_each, this_process
 if __name__ == "__main__":
     list(run_each(process_jobs.sleep, [({path!r},)], 1, 1))
 """
@@ -97,3 +97,15 @@ def test_a_job_ends_with_its_parent(tmp_path, how) -> None:
     os.kill(parent.pid, how)
     parent.wait(60)
     assert gone(job)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the system keeps the moment itself")
+def test_a_process_is_known_again_when_the_clock_was_set(monkeypatch):
+    """What /proc says of the moment when the machine started moves with the clock."""
+    named = this_process()
+    assert is_alive(named)
+    started = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: started + 1.0)
+    assert is_alive(named)
+    assert this_process() == named
+    assert not is_alive(f"{named}1")

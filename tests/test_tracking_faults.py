@@ -183,3 +183,28 @@ def test_each_killed_run_is_closed_and_names_the_run_that_continues_it(store):
     assert own["stage.process"] == this_process()
     assert "continued_by" not in own
     assert "mix" not in own
+
+
+@pytest.mark.parametrize("at", ["start", "stage"])
+def test_a_run_that_ends_while_its_process_is_looked_for_keeps_its_status(store, monkeypatch, at):
+    """It says RUNNING when it is found, and its process is gone when that is looked for: it ended in between."""
+    found = []
+
+    def ends_now(process: str) -> bool:
+        if process == this_process():
+            return True
+        found.append(process)
+        store.client.set_terminated(ending, "FINISHED")
+        return False
+
+    if at == "start":
+        ending = left_open(store)
+        monkeypatch.setattr("mlproject.lost_runs.is_alive", ends_now)
+    with tracking.entry_run(store, "train_gan", CONFIG) as run:
+        if at == "stage":
+            ending = left_open(store)
+            monkeypatch.setattr("mlproject.tracking.run.is_alive", ends_now)
+        run.begin_stage("key")
+    assert found == [store.tags_of(ending)["stage.process"]]
+    assert store.client.get_run(ending).info.status == "FINISHED"
+    assert "continued_by" not in store.tags_of(ending)

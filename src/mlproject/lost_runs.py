@@ -25,11 +25,21 @@ def end_lost_runs(client: MlflowClient, experiment_id: str) -> list[str]:
         process = run.data.tags.get(PROCESS_TAG, "")
         hours = (time.time() - run.info.start_time / 1000) / 3600
         never_taken_up = not process and _ENTRY_POINT_TAG in run.data.tags and hours > _HOURS_TO_BE_TAKEN_UP
-        if never_taken_up or (process and not is_alive(process)):
+        is_gone = never_taken_up or (process and not is_alive(process))
+        if is_gone and is_left_open(client, run.info.run_id):
             _fail_unfinished_models(client, experiment_id, run.info.run_id)
             client.set_terminated(run.info.run_id, "KILLED")
             ended.append(run.info.run_id)
     return ended
+
+
+def is_left_open(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run whose process is gone still says RUNNING: to be asked after the process was seen to be gone.
+
+    Between the moment when a run was found and the moment when its process was looked for, the process may have said
+    how the run ended.
+    """
+    return bool(client.get_run(run_id).info.status == "RUNNING")
 
 
 def _running(client: MlflowClient, experiment_id: str) -> Iterator[Run]:

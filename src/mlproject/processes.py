@@ -82,8 +82,13 @@ def _end_with_parent() -> None:
 
 
 def this_process() -> str:
-    """Host, process id and start time: a process id alone is given to others later."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    """Host, process id and a number of its start: a process id alone is given to others later."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_identity(psutil.Process())}"
+
+
+def _identity(process: psutil.Process) -> int:
+    """Of the id and the start on a clock that nobody sets: by the time of day, a start moves as that clock is set."""
+    return hash(process)
 
 
 def is_alive(process: str) -> bool:
@@ -94,7 +99,7 @@ def is_alive(process: str) -> bool:
     try:
         found = psutil.Process(int(rest))
         # a zombie has ended and waits for its parent to notice
-        same = f"{found.create_time():.2f}" == process.rpartition(":")[2]
+        same = str(_identity(found)) == process.rpartition(":")[2]
         return same and found.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False

@@ -1,5 +1,6 @@
 """The runs of processes that are gone: closed by those that are still there, wherever they ran."""
 
+from mlproject.lost_runs import is_left_open
 from mlproject.tracking import Run, Store
 from mlproject.tuning.database import Locks
 
@@ -28,5 +29,5 @@ def end_with_nested(store: Store, run_id: str) -> None:
     nested = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
     for found in store.client.search_runs([store.experiment_id], nested):
         end_with_nested(store, found.info.run_id)
-    if store.client.get_run(run_id).info.status == "RUNNING":
+    if is_left_open(store.client, run_id):
         store.client.set_terminated(run_id, "KILLED")

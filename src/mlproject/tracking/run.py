@@ -22,7 +22,7 @@ from mlproject.data import kinds
 from mlproject.data.manifest import DataSet
 from mlproject.errors import UserError
 from mlproject.journal import Entry, Journal
-from mlproject.lost_runs import PROCESS_TAG, end_lost_runs
+from mlproject.lost_runs import PROCESS_TAG, end_lost_runs, is_left_open
 from mlproject.processes import is_alive, terminated_like_ctrl_c, this_process
 from mlproject.system_metrics import sampled
 from mlproject.tracking.lifetime import create_run, told_by_server, until_its_end
@@ -63,7 +63,7 @@ class Run:
                 if run_id == self.id or "continued_by" in earlier:
                     continue
                 if status == "RUNNING":
-                    if is_alive(earlier.get(PROCESS_TAG, "")):
+                    if is_alive(earlier.get(PROCESS_TAG, "")) or not is_left_open(self.store.client, run_id):
                         continue
                     self.store.client.set_terminated(run_id, "KILLED")
                 self.store.client.set_tag(run_id, "continued_by", self.id)

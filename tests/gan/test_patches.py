@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlproject.gan import patches
 from mlproject.gan.dcgan import DcganCritic
 from mlproject.gan.losses import gradient_norms, gradient_penalty
+from mlproject.gan.narrow import NarrowConv2d, narrow_convolution
 from mlproject.gan.patches import (
     DoublingConv2d,
     HalvingConv2d,
@@ -61,9 +62,20 @@ def test_first_and_second_derivatives():
     maps, weight = drawn(1, 2, 4, 6).requires_grad_(), drawn(2, 2, 4, 4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(halved, (maps, weight))
     assert torch.autograd.gradgradcheck(halved, (maps, weight))
-    maps = drawn(1, 2, 2, 3).requires_grad_()
-    assert torch.autograd.gradcheck(doubled, (maps, weight))
-    assert torch.autograd.gradgradcheck(doubled, (maps, weight))
+    for height, width in ((2, 3), (3, 6)):  # their products are summed, and gathered
+        maps = drawn(1, 2, height, width).requires_grad_()
+        assert (height * width > patches.MOST_PLACES_SUMMED) == (height == 3)
+        assert torch.autograd.gradcheck(doubled, (maps, weight))
+        assert torch.autograd.gradgradcheck(doubled, (maps, weight))
+
+
+def test_a_narrow_convolution_is_pytorchs_with_its_first_and_second_derivatives():
+    inputs = drawn(2, 3, 4, 6), drawn(2, 3, 4, 4, seed=1), drawn(2, seed=2)
+    maps, weight, bias = (tensor.requires_grad_() for tensor in inputs)
+    expected = F.conv2d(maps, weight, bias, stride=2, padding=1)
+    assert torch.allclose(narrow_convolution(maps, weight, bias), expected, atol=1e-12)
+    assert torch.autograd.gradcheck(narrow_convolution, (maps, weight, bias))
+    assert torch.autograd.gradgradcheck(narrow_convolution, (maps, weight, bias))
 
 
 def bfloat16():
@@ -71,10 +83,11 @@ def bfloat16():
 
 
 @pytest.mark.parametrize("kind", [HalvingConv2d, DoublingConv2d])
-def test_bfloat16_costs_one_digit_of_its_own_precision_at_most(kind):
+@pytest.mark.parametrize("side", [4, 8])
+def test_bfloat16_costs_one_digit_of_its_own_precision_at_most(kind, side):
     torch.manual_seed(0)
     layer = kind(64, 64)
-    maps = torch.randn(2, 64, 8, 8).contiguous(memory_format=torch.channels_last)
+    maps = torch.randn(2, 64, side, side).contiguous(memory_format=torch.channels_last)
     exact = layer(maps)
     with bfloat16():
         rounded = layer(maps)
@@ -91,6 +104,23 @@ def test_single_precision_and_narrow_layers_are_left_to_pytorch():
         narrow(torch.randn(1, 64, 4, 4))
     assert layer._kept is None
     assert narrow._kept is None
+
+
+def test_a_narrow_layer_in_bfloat16_is_the_one_in_single_precision():
+    torch.manual_seed(0)
+    layer, maps = NarrowConv2d(3, 64), torch.randn(2, 3, 16, 16)
+
+    def outputs_and_gradients(*, rounded):
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
+            outputs = layer(maps)
+        outputs.float().square().mean().backward()
+        return outputs.dtype, torch.cat([t.float().flatten() for t in (outputs, layer.weight.grad, layer.bias.grad)])
+
+    dtype, exact = outputs_and_gradients(rounded=False)
+    rounded_dtype, rounded = outputs_and_gradients(rounded=True)
+    assert (dtype, rounded_dtype) == (torch.float32, torch.bfloat16)
+    assert ((rounded - exact).norm() / exact.norm()).item() < 0.01
 
 
 def test_flat_kernels_follow_the_weight():

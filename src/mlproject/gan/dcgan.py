@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenerator, halvings, label_planes
+from mlproject.gan.narrow import NarrowConv2d
 from mlproject.gan.patches import DoublingConv2d, HalvingConv2d
 
 
@@ -65,7 +66,7 @@ class DcganCritic(ConditionalCritic):
         super().__init__()
         self.n_classes = n_classes
         widths = [base_channels * 2**index for index in range(halvings(size))]
-        layers: list[nn.Module] = [nn.Conv2d(1 + n_classes, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK, inplace=True)]
+        layers: list[nn.Module] = [NarrowConv2d(1 + n_classes, widths[0]), nn.LeakyReLU(LEAK, inplace=True)]
         for before, after in itertools.pairwise(widths):
             layers += [
                 HalvingConv2d(before, after),

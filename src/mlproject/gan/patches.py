@@ -3,7 +3,8 @@
 PyTorch's own kernels reach a small part of what a CPU multiplies in bfloat16, least in the derivatives of wide layers,
 of which the gradient penalty has many. One product of two matrices comes near to it, so a convolution is written as one
 over patches ("im2col", Chellapilla et al. 2006). A transposed convolution is written over patches of its own input,
-four outputs at a time, so that nothing has to be summed up afterwards: beside the products there are only copies.
+four outputs at a time, so that nothing has to be summed up afterwards: beside the products there are only copies. Of
+the smallest maps alone the patches are mostly border, and there the products are summed.
 
 The three operations that follow from one another - the convolution, its transpose, and the products of maps that are
 the derivative by the kernels - are each other's derivatives, so derivatives of any order are here too.
@@ -15,12 +16,13 @@ import itertools
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 # narrower layers copy for longer than they multiply
 LEAST_CHANNELS = 64
 KERNEL, STRIDE = 4, 2
+# a border around 4x4 maps would be half as much again to multiply; with larger ones the sums cost more than the border
+MOST_PLACES_SUMMED = 16
 
 
 class Kernels(NamedTuple):
@@ -145,15 +147,8 @@ class _Doubling(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, rows: Tensor, taps: Tensor) -> Tensor:
         ctx.save_for_backward(maps, rows, taps)
-        count, _, height, width = maps.shape
-        products = torch.mm(patches(maps, 2, 1), taps)
-        quarters = products.view(count, height + 1, width + 1, 2, 2, -1)
-        outputs = products.new_empty(count, height, 2, width, 2, quarters.shape[-1])
-        for row, column in itertools.product(range(2), range(2)):
-            # written without the border, so that the norms that follow meet dense memory, on which they are fast
-            across, along = slice(row, row + height), slice(column, column + width)
-            outputs[:, :, row, :, column] = quarters[:, across, along, 1 - row, 1 - column]
-        return outputs.view(count, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        large = maps.shape[2] * maps.shape[3] > MOST_PLACES_SUMMED
+        return (_gathered(maps, taps) if large else _summed(maps, rows)).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -172,7 +167,8 @@ class _KernelProducts(torch.autograd.Function):
     def forward(ctx: Any, maps: Tensor, halved: Tensor, known: Tensor) -> Tensor:
         ctx.save_for_backward(maps, halved, known)
         places = halved.permute(0, 2, 3, 1).reshape(-1, halved.shape[1])
-        return torch.mm(places.t(), known)
+        # laid out anew, or it is read across its rows, at half the speed
+        return torch.mm(places.t().contiguous(), known)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -184,17 +180,48 @@ class _KernelProducts(torch.autograd.Function):
         return for_maps, for_halved, None
 
 
+def _gathered(maps: Tensor, taps: Tensor) -> Tensor:
+    """Four outputs [n, 2 height, 2 width, c] at a time, each from the 2x2 inputs that it is made of."""
+    count, _, height, width = maps.shape
+    products = torch.mm(patches(maps, 2, 1), taps)
+    quarters = products.view(count, height + 1, width + 1, 2, 2, -1)
+    outputs = products.new_empty(count, height, 2, width, 2, quarters.shape[-1])
+    for row, column in itertools.product(range(2), range(2)):
+        # written without the border, so that the norms that follow meet dense memory, on which they are fast
+        across, along = slice(row, row + height), slice(column, column + width)
+        outputs[:, :, row, :, column] = quarters[:, across, along, 1 - row, 1 - column]
+    return outputs.view(count, 2 * height, 2 * width, -1)
+
+
+def _summed(maps: Tensor, rows: Tensor) -> Tensor:
+    """As `_gathered`, each input painting its 4x4 outputs over those of others: no product is spent on a border."""
+    count, _, height, width = maps.shape
+    places = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    painted = torch.mm(places, rows).view(count, height, width, 2, 2, 2, 2, -1)
+    outputs = painted.new_zeros(count, height + 1, 2, width + 1, 2, painted.shape[-1])
+    for row, column in itertools.product(range(2), range(2)):
+        across, along = slice(row, row + height), slice(column, column + width)
+        outputs[:, across, :, along] += painted[:, :, :, row, :, column].permute(0, 1, 3, 2, 4, 5)
+    return outputs.view(count, 2 * height + 2, 2 * width + 2, -1)[:, 1:-1, 1:-1].contiguous()
+
+
 def _taps(rows: Tensor) -> Tensor:
     """[o, 16c] to [4o, 4c], for a transposed convolution that makes four outputs at a time.
 
     Output (2p + r, 2q + s) of the padded result sums kernel (2i + r, 2j + s) over the inputs (p - i, q - j).
     """
-    outputs = len(rows)
-    return rows.view(outputs, 2, 2, 2, 2, -1).flip(1, 3).permute(1, 3, 0, 2, 4, 5).reshape(4 * outputs, -1)
+    kernels = rows.view(len(rows), 2, 2, 2, 2, -1)
+    taps = [kernels[:, row, :, column] for row, column in itertools.product((1, 0), (1, 0))]
+    return torch.cat(taps).view(4 * len(rows), -1)
 
 
 def patches(maps: Tensor, side: int, stride: int) -> Tensor:
     """[n, c, h, w], padded with a border of one, to [n rows columns, side side c]: a patch for each place."""
-    padded = F.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    count, channels, height, width = maps.shape
+    padded = maps.new_empty(count, height + 2, width + 2, channels)
+    # only the border, where `F.pad` fills everything first
+    padded[:, :: height + 1].zero_()
+    padded[:, 1:-1, :: width + 1].zero_()
+    padded[:, 1:-1, 1:-1] = maps.permute(0, 2, 3, 1)
     windows = padded.unfold(1, side, stride).unfold(2, side, stride).permute(0, 1, 2, 4, 5, 3)
-    return windows.reshape(-1, side * side * maps.shape[1])
+    return windows.reshape(-1, side * side * channels)

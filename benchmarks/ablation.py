@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stronger label embedding": {"label_scale": 0.8},
     "mismatched labels, 15 %": {"mismatched": 0.15},
     "moved images cut anew from their frames": {"cut_anew": True},
-    "images cut anew and turned": {"cut_anew": True, "turn_deg": 8},
+    "images cut anew and turned": {"cut_anew": True, "turn_deg": 12},
     "twin auxiliary classifiers": {"auxiliary_kind": "twins"},
     "images neither moved nor mirrored": {"mirror": False, "jitter_px": 0},
     "images moved, not mirrored": {"mirror": False},

@@ -166,9 +166,9 @@ class _KernelProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, halved: Tensor, known: Tensor) -> Tensor:
         ctx.save_for_backward(maps, halved, known)
-        places = halved.permute(0, 2, 3, 1).reshape(-1, halved.shape[1])
         # laid out anew, or it is read across its rows, at half the speed
-        return torch.mm(places.t().contiguous(), known)
+        channels = halved.contiguous().transpose(0, 1).reshape(halved.shape[1], -1)
+        return torch.mm(channels, known)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -1,7 +1,7 @@
 """A 4x4 convolution of stride 2 between few channels, whose second derivative costs what the first one does.
 
 PyTorch writes the derivative of a convolution's derivative by its weight as a convolution with the images for kernels,
-which on a CPU takes ten times as long as the weight's own derivative, although it is the same sum of products.
+which on a CPU takes several times as long as the weight's own derivative, although it is the same sum of products.
 """
 
 from typing import Any

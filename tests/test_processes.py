@@ -81,7 +81,7 @@ PARENT = """
 import sys
 sys.path[:0] = [{source!r}, {tests!r}]
 import process_jobs
-from mlproject.processes import is_alive, run_each, this_process
+from mlproject.processes import run_each
 if __name__ == "__main__":
     list(run_each(process_jobs.sleep, [({path!r},)], 1, 1))
 """

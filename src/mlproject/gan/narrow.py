@@ -2,6 +2,9 @@
 
 PyTorch writes the derivative of a convolution's derivative by its weight as a convolution with the images for kernels,
 which on a CPU takes several times as long as the weight's own derivative, although it is the same sum of products.
+
+The three operations that are each other's derivatives are those of `patches`, here by PyTorch's own kernels: between
+few channels, patches are more to copy than to multiply.
 """
 
 from typing import Any

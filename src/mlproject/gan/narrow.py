@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlproject.gan.autograd import is_wanted
+
 _STRIDE, _PADDING = [2, 2], [1, 1]
 
 
@@ -54,9 +56,9 @@ class _Halving(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         maps, weight = ctx.saved_tensors
         (gradient,) = gradients
-        for_maps = _Doubling.apply(gradient, weight) if ctx.needs_input_grad[0] else None
-        needed = any(ctx.needs_input_grad[1:])
-        for_weight, for_bias = _KernelProducts.apply(maps, gradient, weight) if needed else (None, None)
+        for_maps = _Doubling.apply(gradient, weight) if is_wanted(ctx, 0) else None
+        wanted = is_wanted(ctx, 1) or is_wanted(ctx, 2)
+        for_weight, for_bias = _KernelProducts.apply(maps, gradient, weight) if wanted else (None, None)
         return for_maps, for_weight, for_bias if ctx.needs_input_grad[2] else None
 
 
@@ -74,8 +76,8 @@ class _Doubling(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         maps, weight = ctx.saved_tensors
         (gradient,) = gradients
-        for_maps = _Halving.apply(gradient, weight, None) if ctx.needs_input_grad[0] else None
-        for_weight = _KernelProducts.apply(gradient, maps, weight)[0] if ctx.needs_input_grad[1] else None
+        for_maps = _Halving.apply(gradient, weight, None) if is_wanted(ctx, 0) else None
+        for_weight = _KernelProducts.apply(gradient, maps, weight)[0] if is_wanted(ctx, 1) else None
         return for_maps, for_weight
 
 
@@ -92,8 +94,8 @@ class _KernelProducts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         maps, halved = ctx.saved_tensors
         weight, bias = gradients
-        for_maps = _Doubling.apply(halved, weight) if ctx.needs_input_grad[0] else None
-        for_halved = _Halving.apply(maps, weight, bias) if ctx.needs_input_grad[1] else None
+        for_maps = _Doubling.apply(halved, weight) if is_wanted(ctx, 0) else None
+        for_halved = _Halving.apply(maps, weight, bias) if is_wanted(ctx, 1) else None
         return for_maps, for_halved, None
 
 

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mlproject.gan.autograd import is_wanted
+
 # narrower layers copy for longer than they multiply
 LEAST_CHANNELS = 64
 KERNEL, STRIDE = 4, 2
@@ -138,8 +140,8 @@ class _Halving(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         maps, rows, taps, known = ctx.saved_tensors
         (gradient,) = gradients
-        for_maps = _Doubling.apply(gradient, rows, taps) if ctx.needs_input_grad[0] else None
-        for_rows = _KernelProducts.apply(maps, gradient, known) if ctx.needs_input_grad[1] else None
+        for_maps = _Doubling.apply(gradient, rows, taps) if is_wanted(ctx, 0) else None
+        for_rows = _KernelProducts.apply(maps, gradient, known) if is_wanted(ctx, 1) else None
         return for_maps, for_rows, None, None
 
 
@@ -155,8 +157,8 @@ class _Doubling(torch.autograd.Function):
         maps, rows, taps = ctx.saved_tensors
         (gradient,) = gradients
         known = patches(gradient.detach(), KERNEL, STRIDE)
-        for_maps = _Halving.apply(gradient, rows, taps, known) if ctx.needs_input_grad[0] else None
-        for_rows = _KernelProducts.apply(gradient, maps, known) if ctx.needs_input_grad[1] else None
+        for_maps = _Halving.apply(gradient, rows, taps, known) if is_wanted(ctx, 0) else None
+        for_rows = _KernelProducts.apply(gradient, maps, known) if is_wanted(ctx, 1) else None
         return for_maps, for_rows, None
 
 
@@ -175,8 +177,8 @@ class _KernelProducts(torch.autograd.Function):
         maps, halved, known = ctx.saved_tensors
         (rows,) = gradients
         taps = _taps(rows.detach())
-        for_maps = _Doubling.apply(halved, rows, taps) if ctx.needs_input_grad[0] else None
-        for_halved = _Halving.apply(maps, rows, taps, known) if ctx.needs_input_grad[1] else None
+        for_maps = _Doubling.apply(halved, rows, taps) if is_wanted(ctx, 0) else None
+        for_halved = _Halving.apply(maps, rows, taps, known) if is_wanted(ctx, 1) else None
         return for_maps, for_halved, None
 
 

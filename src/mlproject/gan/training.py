@@ -147,6 +147,7 @@ def train_gan(
     critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     generator_optimizer, critic_optimizer = (_adam(network, config, device) for network in (generator, critic))
+    critic_weights = [weight for weight in critic.parameters() if weight.requires_grad]
     sampler = Generator(average, size=size, class_names=CLASS_NAMES)
 
     # resume
@@ -229,7 +230,8 @@ def train_gan(
                     run.note(f"gan.{name}", step, value, value)
                     loss = loss + value
             critic_optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            # else the penalty's derivative by the images would be computed too
+            loss.backward(inputs=critic_weights)
             world.average_gradients(critic.parameters())
             critic_optimizer.step()
             run.note("gan.critic_loss", step, loss, loss)

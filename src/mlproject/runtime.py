@@ -1,7 +1,9 @@
 """Device, threads and seeds: the few places where a run meets its machine."""
 
+import ctypes
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +11,9 @@ import torch
 
 from mlproject import torchrun
 from mlproject.errors import UserError
+
+# M_MMAP_THRESHOLD at the largest that glibc takes, M_TRIM_THRESHOLD at the largest int (mallopt(3))
+_GLIBC_MEMORY = ((-3, 2**25), (-1, 2**31 - 1))
 
 
 def seed_for(seed: int, *keys: int | str) -> int:
@@ -45,7 +50,20 @@ def set_threads(threads: int) -> int:
     """
     count = threads or max(1, available_cores() // torchrun.local_size())
     torch.set_num_threads(count)
+    keep_freed_memory()
     return count
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep freed maps for the next pass and return True; where there is no glibc, leave all as it is.
+
+    It gives large blocks back to the system, which hands them out anew page by page, each filled with zeros first:
+    a quarter of the time of drawing images on two threads. The process keeps what it needed at most.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(*setting) for setting in _GLIBC_MEMORY)
 
 
 def spread(work: Callable[[int], None], items: Sequence[int], device: torch.device) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mlproject.config import GanConfig
 from mlproject.gan.conditional import LEAK, SIDES, ConditionalCritic, ConditionalGenerator, halvings, label_planes
+from mlproject.gan.planes import ToPlane
 
 
 class ModulatedStage(nn.Module):
@@ -69,7 +70,7 @@ class CompactGenerator(ConditionalGenerator):
         )
         self.to_grey = nn.ModuleDict(
             {
-                str(side): _zeroed(nn.Conv2d(widths[self.sides.index(side)], 1, 3, 1, 1), index > 0)
+                str(side): _zeroed(ToPlane(widths[self.sides.index(side)]), index > 0)
                 for index, side in enumerate(self.picture_sides)
             }
         )

@@ -11,6 +11,7 @@ from mlproject.gan.conditional import LEAK, ConditionalCritic, ConditionalGenera
 from mlproject.gan.group_norm import GroupNorm
 from mlproject.gan.narrow import NarrowConv2d
 from mlproject.gan.patches import DoublingConv2d, HalvingConv2d
+from mlproject.gan.planes import ToLargerPlane
 
 
 class VectorToMap(nn.ConvTranspose2d):
@@ -28,25 +29,6 @@ class MapToScore(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         weight = self.weight.permute(0, 2, 3, 1)
         return F.linear(maps.permute(0, 2, 3, 1).flatten(1), weight.flatten(1), self.bias)
-
-
-class MapToImage(nn.ConvTranspose2d):
-    """A transposed 4x4 convolution of stride 2 and padding 1 to one channel: [n, c, h, w] to [n, 1, 2h, 2w].
-
-    One product of matrices, then sums of planes, each input painting 4x4 outputs over those of others.
-    """
-
-    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
-        count, channels, height, width = maps.shape
-        places = maps.permute(0, 2, 3, 1).reshape(-1, channels)
-        # [kernel row by twos, its parity, the same of columns, n, h, w]
-        painted = (self.weight.flatten(1).t() @ places.t()).view(2, 2, 2, 2, count, height, width)
-        planes = painted.new_zeros(2, 2, count, height + 1, width + 1)
-        for row, column in itertools.product(range(2), range(2)):
-            planes[..., row : row + height, column : column + width] += painted[row, :, column]
-        image = planes.permute(2, 3, 0, 4, 1).reshape(count, 1, 2 * height + 2, 2 * width + 2)
-        assert self.bias is not None
-        return image[..., 1:-1, 1:-1] + self.bias
 
 
 class DcganGenerator(ConditionalGenerator):
@@ -69,7 +51,7 @@ class DcganGenerator(ConditionalGenerator):
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
-        layers.append(MapToImage(widths[-1], 1, 4, 2, 1))
+        layers.append(ToLargerPlane(widths[-1]))
         self.layers = nn.Sequential(*layers)
         _draw_dcgan_weights(self)
 

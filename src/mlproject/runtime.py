@@ -57,8 +57,9 @@ def set_threads(threads: int) -> int:
 def keep_freed_memory() -> bool:
     """Have glibc keep freed maps for the next pass and return True; where there is no glibc, leave all as it is.
 
-    It gives large blocks back to the system, which hands them out anew page by page, each filled with zeros first:
-    a quarter of the time of drawing images on two threads. The process keeps what it needed at most.
+    As its heap happens to lie, a process gives large blocks back to the system in every pass, which then hands them
+    out anew page by page, each filled with zeros: up to a quarter of the time of drawing images. Now it keeps what it
+    needed at most.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -88,7 +88,9 @@ def train_classifier(
     module.share_batch(world, device)
     module = module.to(device).to(memory_format=torch.channels_last)
     stages = module.stages()
-    optimizer = torch.optim.AdamW(param_groups_weight_decay(module, config.weight_decay), lr=config.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(
+        param_groups_weight_decay(module, config.weight_decay), lr=config.learning_rate, fused=True
+    )
 
     folder = work_dir / "checkpoints"
     identity = identity_of(config, real, synthetic, validation)

@@ -48,7 +48,9 @@ class _Gradients(torch.autograd.Function):
     def forward(
         ctx: Any, gradient: Tensor, maps: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, sizes: tuple[int, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        layout = torch.channels_last if maps.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        layout = (
+            torch.channels_last if maps.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        )
         maps, gradient = (values.contiguous(memory_format=layout) for values in (maps, gradient))
         ctx.save_for_backward(gradient, maps, weight, mean, scale)
         ctx.groups = sizes[-1]

@@ -50,7 +50,7 @@ class ToLargerPlane(nn.ConvTranspose2d):
 
 
 def _products(maps: Tensor, kernels: Tensor) -> Tensor:
-    """Maps [n, c, h, w] by kernels [c, side, side], a plane for each tap: [side * side, n, h, w] in float32 or finer."""
+    """Maps [n, c, h, w] by kernels [c, side, side], a plane for each tap: [side * side, n, h, w], at least float32."""
     count, channels, height, width = maps.shape
     places = maps.permute(0, 2, 3, 1).reshape(-1, channels)
     products = kernels.flatten(1).t() @ places.t()

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from gan_tiny import tiny_config, tiny_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -64,6 +65,17 @@ def test_the_derivative_by_the_weights_makes_none_by_the_images():
     assert counts[1] == counts[0] - 1
     assert len(gradients[0]) == len(gradients[1])
     assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+
+
+def test_a_training_step_makes_no_derivative_by_the_images_of_the_critic(tmp_path):
+    config = tiny_config(
+        architecture="dcgan", base_channels=64, precision="bf16", steps=1, critic_steps=1, penalty_every=1
+    )
+    with Counted() as counted:
+        tiny_run(tmp_path, config)
+    # by the first layer's kernels for real and synthetic images, twice for the penalty's, whose pass by the images is
+    # the fifth; the generator's step goes back through that layer and through its own last one
+    assert counted.calls["convolution_backward"] == 7
 
 
 def drawn_norm(groups, channels):

@@ -43,8 +43,13 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
+def fused_step(device: torch.device) -> bool | None:
+    """An optimiser's `fused`: on a CPU one pass over the weights, which is not PyTorch's own choice there."""
+    return True if device.type == "cpu" else None
+
+
 def set_threads(threads: int) -> int:
-    """Give torch this many threads and return the number.
+    """Give torch this many threads, keep the memory that they free, and return the number.
 
     0 stands for every core this process may use, shared with the processes that torchrun started beside it.
     """

@@ -47,6 +47,10 @@ def tiny_maps(images: torch.Tensor) -> list[torch.Tensor]:
     return [torch.cat([maps, maps.square()], dim=1) for maps in (fine, coarse)]
 
 
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
 def tiny_run(work_dir: Path, config: GanConfig, report=None, **options: object) -> TrainedGan:
     torch.set_num_threads(1)
     return train_gan(

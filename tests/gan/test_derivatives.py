@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from gan_tiny import tiny_config, tiny_run
+from gan_tiny import bfloat16, tiny_config, tiny_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,10 +35,6 @@ class Counted(TorchDispatchMode):
 def critic_and_images():
     torch.manual_seed(0)
     return DcganCritic(32, 64, 2), torch.rand(2, 1, 32, 32)
-
-
-def bfloat16():
-    return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 def test_the_derivative_by_the_images_makes_none_by_the_weights():

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from gan_tiny import tiny_config, tiny_run
+from gan_tiny import bfloat16, tiny_config, tiny_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,10 +76,6 @@ def test_a_narrow_convolution_is_pytorchs_with_its_first_and_second_derivatives(
     assert torch.allclose(narrow_convolution(maps, weight, bias), expected, atol=1e-12)
     assert torch.autograd.gradcheck(narrow_convolution, (maps, weight, bias))
     assert torch.autograd.gradgradcheck(narrow_convolution, (maps, weight, bias))
-
-
-def bfloat16():
-    return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize("kind", [HalvingConv2d, DoublingConv2d])

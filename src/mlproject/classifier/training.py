@@ -27,7 +27,7 @@ from mlproject.data.images import image_grid
 from mlproject.data.mix import MixedSource
 from mlproject.distributed import ALONE, World
 from mlproject.errors import UserError
-from mlproject.runtime import seed_for
+from mlproject.runtime import fused_step, seed_for
 
 # Losses stay on the device and are fetched together: a fetch at every step would stall a GPU.
 REPORT_EVERY = 10
@@ -88,9 +88,8 @@ def train_classifier(
     module.share_batch(world, device)
     module = module.to(device).to(memory_format=torch.channels_last)
     stages = module.stages()
-    optimizer = torch.optim.AdamW(
-        param_groups_weight_decay(module, config.weight_decay), lr=config.learning_rate, fused=True
-    )
+    weights = param_groups_weight_decay(module, config.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, fused=fused_step(device))
 
     folder = work_dir / "checkpoints"
     identity = identity_of(config, real, synthetic, validation)

@@ -1,7 +1,7 @@
 """Convolutions to one channel, the last layers of both generators, as one product of matrices and sums of planes.
 
 PyTorch's kernels make whole blocks of channels, of which only one is wanted here. Their derivatives are no slower than
-those of the sums, so this is for drawing images alone: where a derivative is recorded, PyTorch's own are taken.
+those of the sums, so this is for drawing images on a CPU: where a derivative is recorded, PyTorch's own are taken.
 """
 
 import itertools
@@ -18,7 +18,7 @@ class ToPlane(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         # in bfloat16 PyTorch's own is as fast, and rounds once instead of nine times
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(maps.device.type):
+        if not _only_drawn(maps) or torch.is_autocast_enabled("cpu"):
             return super().forward(maps)
         height, width = maps.shape[2:]
         taps = _products(maps, self.weight[0]).unflatten(0, (3, 3))
@@ -36,7 +36,7 @@ class ToLargerPlane(nn.ConvTranspose2d):
         super().__init__(before, 1, 4, 2, 1)
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if torch.is_grad_enabled():
+        if not _only_drawn(maps):
             return super().forward(maps, output_size)
         height, width = maps.shape[2:]
         # kernel rows by twos, then their parity, which is that of the rows that they paint; the same of columns
@@ -47,6 +47,10 @@ class ToLargerPlane(nn.ConvTranspose2d):
         plane = planes.permute(2, 3, 0, 4, 1).reshape(len(maps), 1, 2 * height + 2, 2 * width + 2)
         assert self.bias is not None
         return plane[..., 1:-1, 1:-1] + self.bias
+
+
+def _only_drawn(maps: Tensor) -> bool:
+    return maps.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _products(maps: Tensor, kernels: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ from mlproject.gan.feature_critic import FeatureCritic, FeatureMaps, map_gradien
 from mlproject.gan.networks import build_networks
 from mlproject.gan.run_state import RunState
 from mlproject.gan.sampling import Generator, to_grey_levels
-from mlproject.runtime import seed_for, torch_generator
+from mlproject.runtime import fused_step, seed_for, torch_generator
 
 # the average forgets as fast as a tenth of the images seen so far, until its own half-life is shorter
 EMA_RAMP_UP = 0.1
@@ -147,7 +147,6 @@ def train_gan(
     critic = critic.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     generator_optimizer, critic_optimizer = (_adam(network, config, device) for network in (generator, critic))
-    critic_weights = [weight for weight in critic.parameters() if weight.requires_grad]
     sampler = Generator(average, size=size, class_names=CLASS_NAMES)
 
     # resume
@@ -231,7 +230,7 @@ def train_gan(
                     loss = loss + value
             critic_optimizer.zero_grad(set_to_none=True)
             # else the penalty's derivative by the images would be computed too
-            loss.backward(inputs=critic_weights)
+            loss.backward(inputs=list(critic.parameters()))
             world.average_gradients(critic.parameters())
             critic_optimizer.step()
             run.note("gan.critic_loss", step, loss, loss)
@@ -333,10 +332,10 @@ def _grid_draw(seed: int, inputs_size: int) -> tuple[Tensor, Tensor]:
 
 
 def _adam(network: nn.Module, config: GanConfig, device: torch.device) -> torch.optim.Adam:
-    """Adam as configured; on a CPU in one pass over the weights (elsewhere PyTorch chooses)."""
+    """Adam as configured."""
     parameters = list(network.parameters())
-    fused = True if device.type == "cpu" else None
-    adam = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=fused)
+    betas = config.beta1, config.beta2
+    adam = torch.optim.Adam(parameters, lr=config.learning_rate, betas=betas, fused=fused_step(device))
     # the fused step does not say that it wrote to the weights, and what is kept of them would be thought fresh
     adam.register_step_post_hook(lambda *_: torch.autograd.graph.increment_version(parameters))
     return adam
